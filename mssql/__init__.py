@@ -1,0 +1,1 @@
+"""Django database backend for Microsoft SQL Server that can be observed."""
