@@ -1,0 +1,288 @@
+"""Recorder: begins and ends Statements, and tells every observer; nothing an observer does can break a query."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import context as otel_context
+
+from mssql import errors
+from mssql.instrumentation.conf import InstrumentationConfig
+from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind, current_attempt
+
+logger = logging.getLogger("mssql.instrumentation")
+
+# The key behind opentelemetry.instrumentation.utils.suppress_instrumentation(); the API package owns it.
+_SUPPRESS = otel_context._SUPPRESS_INSTRUMENTATION_KEY
+
+Run = Callable[[str, Sequence[Any]], None]
+"""Runs one statement on the physical connection, unobserved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """One handled failure: what failed, and how long we wait before the next attempt."""
+
+    error: errors.SQLServerError
+    attempt: int
+    delay_s: float
+    scope: str
+    """"connect" or "transaction"."""
+
+
+class Observer:
+    """What happens to statements and connections. Subclass it and override what you want to know."""
+
+    def begin(self, statement: Statement) -> None:
+        """The statement is about to be sent."""
+
+    def end(self, statement: Statement) -> None:
+        """The driver's call returned or raised; duration, rowcount, error and plan are known."""
+
+    def close(self, statement: Statement) -> None:
+        """Its results were read or given up; ``returned_rows`` is known, or None."""
+
+    def wants_actual_plan(self, statement: Statement) -> bool:
+        """Whether the cursor shall run the statement with STATISTICS XML on."""
+        return False
+
+    def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
+        """A connect or a transaction failed and will be tried again."""
+
+    def plan_captured(self, statement: Statement) -> None:
+        """``statement.plan`` was taken, possibly after the statement ended."""
+
+    def connection_opened(self, connection: ConnectionInfo, duration_ns: int) -> None:
+        """A physical connection was made; it is in use."""
+
+    def connection_acquired(self, connection: ConnectionInfo, wait_ns: int) -> None:
+        """An idle connection came into use again (``wait_ns``: waited for the pool)."""
+
+    def connection_released(self, connection: ConnectionInfo) -> None:
+        """The connection is idle: kept for the thread's next request or back in the pool."""
+
+    def connection_closed(self, connection: ConnectionInfo) -> None:
+        """The physical connection is gone."""
+
+
+class Propagator:
+    """Tells the server on whose behalf a statement runs."""
+
+    def outgoing(self, statement: Statement, sql: str, run: Run) -> str:
+        """Prepare the connection for ``statement`` and return the SQL to send in place of ``sql``."""
+        return sql
+
+    def clear(self, run: Run) -> None:
+        """Take back what was left on the connection, before it serves something else."""
+
+
+_observers: tuple[Observer, ...] = ()
+
+
+def register_observer(observer: Observer) -> None:
+    """Show ``observer`` the statements of every alias in this process, instrumented by settings or not.
+
+    Connections that are open already and had no recorder are not seen until they are opened again.
+    """
+    global _observers
+    if observer not in _observers:
+        _observers = (*_observers, observer)
+
+
+def unregister_observer(observer: Observer) -> None:
+    """Undo `register_observer`."""
+    global _observers
+    _observers = tuple(other for other in _observers if other is not observer)
+
+
+_reported: set[tuple[type, str]] = set()
+
+
+def report_failure(where: object, action: str) -> None:
+    """Log the exception being handled, once per kind of observer and action in this process."""
+    key = (type(where), action)
+    if key not in _reported:
+        _reported.add(key)
+        logger.exception(
+            "%s failed in %s; the query was not affected. This is logged once.", type(where).__name__, action
+        )
+
+
+class Recorder:
+    """Makes one `Statement` per execution on one physical connection. No method ever raises."""
+
+    def __init__(
+        self,
+        connection: ConnectionInfo,
+        observers: Sequence[Observer] = (),
+        *,
+        config: InstrumentationConfig | None = None,
+        propagator: Propagator | None = None,
+    ) -> None:
+        self.connection = connection
+        self.config = config or InstrumentationConfig()
+        self.propagator = propagator
+        self._configured = tuple(observers)
+        self._filter = self.config.filter
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        return self._configured + _observers
+
+    def begin(
+        self,
+        kind: StatementKind,
+        sql: str,
+        params: Sequence[Any] | None = None,
+        *,
+        batch_size: int | None = None,
+        procedure: str | None = None,
+        in_transaction: bool = False,
+    ) -> Statement:
+        """A statement is about to be sent. Give what it returns to `end`, and to `close`."""
+        statement = Statement(
+            kind,
+            sql,
+            params,
+            self.connection,
+            batch_size=batch_size,
+            procedure=procedure,
+            in_transaction=in_transaction,
+        )
+        attempt = current_attempt.get()
+        if attempt is not None:
+            statement.attempt = attempt.number
+        statement.started_ns = time.time_ns()
+        statement.clock_ns = time.perf_counter_ns()
+        observers = _observers
+        if self._configured:
+            if self._is_observed(statement):
+                observers = self._configured + observers
+            else:
+                statement.telemetry = False
+        statement.observers = observers
+        for observer in observers:
+            try:
+                observer.begin(statement)
+            except Exception:
+                report_failure(observer, "begin")
+        return statement
+
+    def _is_observed(self, statement: Statement) -> bool:
+        if otel_context.get_value(_SUPPRESS):
+            return False
+        if self._filter is None:
+            return True
+        try:
+            return bool(self._filter(statement))
+        except Exception:
+            report_failure(self._filter, "filter")
+            return True
+
+    def end(
+        self, statement: Statement, *, rowcount: int | None = None, error: BaseException | None = None
+    ) -> None:
+        """The driver's call returned, or raised ``error``."""
+        if statement.duration_ns is not None:
+            return
+        statement.duration_ns = time.perf_counter_ns() - statement.clock_ns
+        statement.rowcount = rowcount
+        if error is not None:
+            self._describe_failure(statement, error)
+        for observer in statement.observers:
+            try:
+                observer.end(statement)
+            except Exception:
+                report_failure(observer, "end")
+
+    def _describe_failure(self, statement: Statement, exception: BaseException) -> None:
+        statement.exception = exception
+        try:
+            statement.error = errors.describe(exception)
+            attempt = current_attempt.get()
+            if attempt is not None and statement.error is not None:
+                statement.handled = attempt.retries(statement.error)
+        except Exception:
+            report_failure(self, "describing an error")
+
+    def close(self, statement: Statement, *, returned_rows: int | None = None) -> None:
+        """The results were read to the end (``returned_rows`` of them) or given up. Calling it again is harmless."""
+        if statement.closed:
+            return
+        statement.closed = True
+        statement.returned_rows = returned_rows
+        for observer in statement.observers:
+            try:
+                observer.close(statement)
+            except Exception:
+                report_failure(observer, "close")
+
+    def wants_actual_plan(self, statement: Statement) -> bool:
+        """Whether the cursor shall bracket ``statement`` with SET STATISTICS XML ON/OFF and keep its plan."""
+        for observer in statement.observers:
+            try:
+                if observer.wants_actual_plan(statement):
+                    return True
+            except Exception:
+                report_failure(observer, "wants_actual_plan")
+        return False
+
+    def outgoing(self, statement: Statement, sql: str, run: Run) -> str:
+        """The SQL to send for ``statement``; may first put the trace on the connection by ``run``."""
+        if self.propagator is None:
+            return sql
+        try:
+            return self.propagator.outgoing(statement, sql, run)
+        except Exception:
+            report_failure(self.propagator, "outgoing")
+            return sql
+
+    def clear_propagation(self, run: Run) -> None:
+        """Call before the connection is kept for, or handed to, something else."""
+        if self.propagator is not None:
+            try:
+                self.propagator.clear(run)
+            except Exception:
+                report_failure(self.propagator, "clear")
+
+    def retrying(self, retry: Retry) -> None:
+        """A connect or a transaction failed with a passing error and will be tried again."""
+        self._tell("retrying", retry, self.connection)
+
+    def plan_captured(self, statement: Statement) -> None:
+        """``statement.plan`` was taken."""
+        self._tell("plan_captured", statement)
+
+    def connection_opened(self, duration_ns: int) -> None:
+        """The physical connection was made and is in use."""
+        self._tell("connection_opened", self.connection, duration_ns)
+
+    def connection_acquired(self, wait_ns: int = 0) -> None:
+        """The connection was idle and is in use again."""
+        self._tell("connection_acquired", self.connection, wait_ns)
+
+    def connection_released(self) -> None:
+        """The connection is idle."""
+        self._tell("connection_released", self.connection)
+
+    def connection_closed(self) -> None:
+        """The physical connection is gone."""
+        self._tell("connection_closed", self.connection)
+
+    def _tell(self, event: str, *facts: object) -> None:
+        for observer in self.observers:
+            try:
+                getattr(observer, event)(*facts)
+            except Exception:
+                report_failure(observer, event)
+
+
+def recorder_for(config: InstrumentationConfig, connection: ConnectionInfo) -> Recorder | None:
+    """The recorder of one physical connection; None when nobody wants to know."""
+    if not config.enabled:
+        return Recorder(connection) if _observers else None
+    return Recorder(connection, config=config)

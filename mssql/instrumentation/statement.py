@@ -1,0 +1,182 @@
+"""Statement: the one record that flows from the cursor to every observer."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mssql.instrumentation.caller import Caller, find_caller
+from mssql.instrumentation.sql_text import SqlText, describe, shorten
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from mssql.errors import SQLServerError
+    from mssql.instrumentation.recorder import Observer
+
+
+class StatementKind(enum.Enum):
+    """What the backend asked the server to do."""
+
+    QUERY = "query"
+    BATCH = "batch"
+    PROCEDURE = "procedure"
+    TRANSACTION = "transaction"
+    CONNECT = "connect"
+
+
+@dataclass(slots=True)
+class ConnectionInfo:
+    """Facts about one physical connection; what only the server knows is filled in after the login."""
+
+    alias: str
+    database: str
+    server_address: str = ""
+    server_port: int | None = None
+    instance_name: str | None = None
+    session_id: int | None = None
+    application_name: str | None = None
+    server_version: str | None = None
+
+    @property
+    def namespace(self) -> str:
+        """db.namespace: a named instance stands before the database, parted by ``|``
+        (https://opentelemetry.io/docs/specs/semconv/db/sql-server/)."""
+        return f"{self.instance_name}|{self.database}" if self.instance_name else self.database
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of something that may be tried again. ``retries`` says whether an error leads to another try."""
+
+    number: int
+    retries: Callable[[SQLServerError], bool]
+
+
+current_attempt: ContextVar[Attempt | None] = ContextVar("mssql_current_attempt", default=None)
+"""Set by `mssql.retry` around each try, so that an error that is about to be retried is not reported as a failure."""
+
+
+class Statement:
+    """One execution: made once by the recorder, completed at its end, read by all observers."""
+
+    __slots__ = (
+        "__weakref__",
+        "_caller",
+        "_text",
+        "attempt",
+        "attributes",
+        "batch_size",
+        "clock_ns",
+        "closed",
+        "connection",
+        "duration_ns",
+        "error",
+        "exception",
+        "handled",
+        "handled_errors",
+        "in_transaction",
+        "kind",
+        "observers",
+        "params",
+        "plan",
+        "procedure",
+        "returned_rows",
+        "rowcount",
+        "span",
+        "sql",
+        "started_ns",
+        "telemetry",
+    )
+
+    def __init__(
+        self,
+        kind: StatementKind,
+        sql: str,
+        params: Sequence[Any] | None,
+        connection: ConnectionInfo,
+        *,
+        batch_size: int | None = None,
+        procedure: str | None = None,
+        in_transaction: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.sql = sql
+        """As the driver gets it, with ``?`` markers; without the comment that propagation may add."""
+        self.params = params
+        self.connection = connection
+        self.batch_size = batch_size
+        self.procedure = procedure
+        self.in_transaction = in_transaction
+        self.started_ns = 0
+        """Wall clock, nanoseconds since the epoch."""
+        self.clock_ns = 0
+        """Monotonic clock at the start; the duration is measured by it."""
+        self.duration_ns: int | None = None
+        self.rowcount: int | None = None
+        self.returned_rows: int | None = None
+        self.error: SQLServerError | None = None
+        self.exception: BaseException | None = None
+        self.handled = False
+        """The error is about to be retried, so it is no failure of the operation."""
+        self.handled_errors: list[SQLServerError] = []
+        """Errors of earlier tries within this statement (a connect that was retried)."""
+        self.attempt = 1
+        self.plan: Any = None
+        """A CapturedPlan, once one was taken."""
+        self.span: Span | None = None
+        self.attributes: dict[str, Any] | None = None
+        """Further span attributes from other parts (plans, deadlocks); set them before the statement ends."""
+        self.telemetry = True
+        """False where the user's filter or suppress_instrumentation() keeps it from OpenTelemetry and the log."""
+        self.observers: tuple[Observer, ...] = ()
+        self.closed = False
+        self._text: SqlText | None = None
+        self._caller: Caller | None = None
+
+    @property
+    def text(self) -> SqlText:
+        """Query summary and sanitised text, by the grammar of the semantic conventions."""
+        if self._text is None:
+            self._text = self._describe()
+        return self._text
+
+    def _describe(self) -> SqlText:
+        if self.kind is StatementKind.PROCEDURE and self.procedure:
+            return SqlText(shorten(f"EXECUTE {self.procedure}"), "")
+        text = describe(self.sql)
+        if self.is_batch:
+            return SqlText(shorten(f"BATCH {text.summary}".rstrip()), text.text)
+        return text
+
+    @property
+    def summary(self) -> str:
+        return self.text.summary
+
+    @property
+    def is_batch(self) -> bool:
+        """One set of parameters is no batch, none is an empty one
+        (https://opentelemetry.io/docs/specs/semconv/registry/attributes/db/#db-operation-batch-size)."""
+        return self.batch_size is not None and self.batch_size != 1
+
+    @property
+    def caller(self) -> Caller | None:
+        """The application's line that led here. Ask while the cursor's call is on the stack."""
+        if self._caller is None:
+            self._caller = find_caller()
+        return self._caller
+
+    @property
+    def ended_ns(self) -> int:
+        """Wall clock at the end: start plus the measured duration, so that no clock step bends it."""
+        return self.started_ns + (self.duration_ns or 0)
+
+    @property
+    def failed(self) -> bool:
+        return self.exception is not None and not self.handled
+
+    def __repr__(self) -> str:
+        return f"<Statement {self.kind.value} {self.summary!r} on {self.connection.alias!r}>"
