@@ -1,4 +1,4 @@
-"""What the translator asks about names: tables, columns, system values and system functions, as one session sees them."""
+"""What the translator asks about names (tables, columns, system values and functions), as one session sees them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table, view, temporary table or table variable; ``pg_name`` is ready to paste into PostgreSQL's SQL."""
+    """A table, view, temporary table or table variable; ``pg_name`` is ready to paste into SQL."""
 
     schema: str
     name: str
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that PostgreSQL runs: ``pg_name`` with its argument types (None: any) and its result type."""
+    """A function that PostgreSQL runs: its argument types (None: any) and its result type."""
 
     pg_name: str
     arguments: tuple[SqlType | None, ...]
