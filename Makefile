@@ -1,0 +1,44 @@
+# `make demo` and `make test` do everything on a fresh machine: they make their own .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PORT ?= 8000
+DJANGO ?= 5.2
+APPS ?=
+PYTEST_ARGS ?=
+
+.PHONY: demo demo-check test lint format tsql-check django-tests benchmarks clean
+
+# The stamp is newer than pyproject.toml once everything in it is installed.
+$(VENV)/.installed: pyproject.toml tools/odbc_driver_manager.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python tools/odbc_driver_manager.py
+	touch $@
+
+demo: $(VENV)/.installed  ## the example site on the stand-in (or MSSQL_HOST), with telemetry and the panel
+	@$(BIN)/python -m example_project.demo --port $(PORT)
+
+demo-check: $(VENV)/.installed  ## the same without a person: visits each page, prints what it saw
+	@$(BIN)/python -m example_project.demo --port 0 --check
+
+test: $(VENV)/.installed  ## our own tests, on the stand-in or on MSSQL_HOST
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tsql-check: $(VENV)/.installed  ## parse every statement of the last test run with Microsoft's T-SQL parser
+	$(BIN)/python -m tests.tsql_check
+
+django-tests: $(VENV)/.installed  ## Django's own suite: APPS="basic lookup" DJANGO=5.2|6.0|6.1
+	$(BIN)/python -m tests.django_suite --django $(DJANGO) $(APPS)
+
+clean:
+	rm -rf $(VENV) var build dist
