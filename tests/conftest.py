@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser import chromium, chromium_unavailable
+
 if TYPE_CHECKING:
+    from selenium import webdriver
+
     from sqlserver_standin import StandIn
 
 
@@ -62,6 +66,16 @@ def standin(server: Server) -> StandIn:
     if server.standin is None:
         pytest.skip("only the stand-in has a control API")
     return server.standin
+
+
+@pytest.fixture
+def browser() -> Iterator[webdriver.Chrome]:
+    """A headless Chromium of the test's own."""
+    reason = chromium_unavailable()
+    if reason:
+        pytest.skip(reason)
+    with chromium() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="session")
