@@ -82,7 +82,7 @@ class InstrumentationConfig:
 
     @classmethod
     def from_options(cls, value: object) -> InstrumentationConfig:
-        """Read ``OPTIONS["instrumentation"]``: False, True (the defaults) or a dict of differences from them."""
+        """Read ``OPTIONS["instrumentation"]``: False, True (the defaults) or a dict of differences."""
         if value is None or value is False:
             return cls()
         if value is True:
@@ -104,8 +104,9 @@ def _invalid(path: str, value: object, allowed: str) -> ImproperlyConfigured:
 def _section(path: str, value: Mapping[Any, object], keys: Mapping[str, Check]) -> dict[str, Any]:
     for key in value:
         if key not in keys:
+            allowed = ", ".join(sorted(keys))
             raise ImproperlyConfigured(
-                f"{path} has an unknown key {key!r} (value {value[key]!r}); allowed: {', '.join(sorted(keys))}."
+                f"{path} has an unknown key {key!r} (value {value[key]!r}); allowed: {allowed}."
             )
     return {key: keys[key](f'{path}["{key}"]', item) for key, item in value.items()}
 
@@ -210,9 +211,7 @@ def _propagation(path: str, value: object) -> PropagationConfig | None:
         raise _invalid(path, value, 'None, "context_info", "comment" or a dict with the key "mode"')
     given = _section(path, value, _PROPAGATION_KEYS)
     if given["mode"] == "context_info" and len(given) > 1:
-        raise _invalid(
-            path, value, 'the key "mode" alone for "context_info"; the other keys are for "comment"'
-        )
+        raise _invalid(path, value, 'for "context_info" the key "mode" alone')
     return PropagationConfig(**given)
 
 

@@ -1,4 +1,4 @@
-"""Recorder: begins and ends Statements, and tells every observer; nothing an observer does can break a query."""
+"""Recorder: begins and ends Statements and tells every observer; no observer can break a query."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class Recorder:
             report_failure(self, "describing an error")
 
     def close(self, statement: Statement, *, returned_rows: int | None = None) -> None:
-        """The results were read to the end (``returned_rows`` of them) or given up. Calling it again is harmless."""
+        """The results were read to the end (``returned_rows`` of them) or given up. May be called again."""
         if statement.closed:
             return
         statement.closed = True

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mssql.instrumentation.caller import Caller, find_caller
-from mssql.instrumentation.sql_text import SqlText, describe, shorten
+from mssql.instrumentation.sql_text import SqlText, describe, join_summary
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -50,14 +50,14 @@ class ConnectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of something that may be tried again. ``retries`` says whether an error leads to another try."""
+    """One try of something that may be tried again; ``retries`` says whether an error leads to another."""
 
     number: int
     retries: Callable[[SQLServerError], bool]
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("mssql_current_attempt", default=None)
-"""Set by `mssql.retry` around each try, so that an error that is about to be retried is not reported as a failure."""
+"""Set by `mssql.retry` around each try, so that an error about to be retried is not reported as a failure."""
 
 
 class Statement:
@@ -131,7 +131,7 @@ class Statement:
         self.attributes: dict[str, Any] | None = None
         """Further span attributes from other parts (plans, deadlocks); set them before the statement ends."""
         self.telemetry = True
-        """False where the user's filter or suppress_instrumentation() keeps it from OpenTelemetry and the log."""
+        """False where the user's filter or suppress_instrumentation() keeps telemetry away."""
         self.observers: tuple[Observer, ...] = ()
         self.closed = False
         self._text: SqlText | None = None
@@ -146,11 +146,8 @@ class Statement:
 
     def _describe(self) -> SqlText:
         if self.kind is StatementKind.PROCEDURE and self.procedure:
-            return SqlText(shorten(f"EXECUTE {self.procedure}"), "")
-        text = describe(self.sql)
-        if self.is_batch:
-            return SqlText(shorten(f"BATCH {text.summary}".rstrip()), text.text)
-        return text
+            return SqlText(join_summary(("EXECUTE", self.procedure)), "")
+        return describe(self.sql, "BATCH" if self.is_batch else "")
 
     @property
     def summary(self) -> str:
