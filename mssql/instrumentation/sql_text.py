@@ -38,7 +38,7 @@ def _describe(sql: str, prefix: str, cut: bool = False) -> SqlText:
     summary = _Summary(tokens)
     for token in summary.principals:
         quote = token.text[0]
-        output[token.index] = {"[": "[?]", '"': '"?"'}.get(quote, "?")
+        output[token.at] = {"[": "[?]", '"': '"?"'}.get(quote, "?")
     text = "".join(output)
     parts = [prefix, *summary.parts] if prefix else summary.parts
     return SqlText(join_summary(parts), text + "..." if cut else text)
@@ -83,7 +83,7 @@ class _Token(NamedTuple):
     text: str
     upper: str
     """The keyword that a word may be; empty for a quoted name, which never is one."""
-    index: int
+    at: int
     """Where it stands in the output."""
 
 
@@ -142,7 +142,7 @@ def _end_of_comment(sql: str, position: int) -> int:
 def _adjoins_operand(tokens: list[_Token], output: list[str]) -> bool:
     """Whether a sign is an operator, as in ``a-1``. Elsewhere it belongs to the number, as the convention's cases
     have it (``99+100`` becomes ``??``)."""
-    if not tokens or tokens[-1].index != len(output) - 1:
+    if not tokens or tokens[-1].at != len(output) - 1:
         return False
     last = tokens[-1]
     return last.kind in ("word", "name") or (last.kind == "mark" and last.text in ")?")
