@@ -1,0 +1,20 @@
+"""Execution plans of SQL Server: read, judge, redact, draw, compare. Plain Python, no database."""
+
+from .document import ShowplanError
+from .findings import Finding, Severity, findings
+from .model import MissingIndex, Operator, Plan, Statement
+from .parse import parse
+from .svg import to_svg
+
+__all__ = [
+    "Finding",
+    "MissingIndex",
+    "Operator",
+    "Plan",
+    "Severity",
+    "ShowplanError",
+    "Statement",
+    "findings",
+    "parse",
+    "to_svg",
+]
