@@ -63,6 +63,11 @@ class Subject:
     elapsed_ms: int
     """The statement's elapsed time; 0 where the plan has none."""
 
+    @property
+    def is_trivial(self) -> bool:
+        """True where nobody would notice: the statement is over at once, or is estimated to be."""
+        return self.elapsed_ms < 100 if self.query.times else self.total_cost < 0.5
+
     def cost_share(self, operator: Operator) -> float:
         """The operator's own cost as a share of the statement's."""
         return min(1.0, operator.cost / self.total_cost) if self.total_cost > 0 else 0.0

@@ -444,14 +444,12 @@ class Operator:
 
         EstimateRows is per execution. The number of executions is the real one where the plan ran.
         """
-        executions = self.executions
-        if not self.counters or executions is None:
+        if not self.counters:
             return self.estimate_rows * self.estimated_executions
-        if self.parallel and not self.inner:
-            # Each thread executes its part once: threads are not repetitions.
-            threads = len([counter for counter in self.counters if counter.executions]) or 1
-            return self.estimate_rows * max(1.0, executions / threads)
-        return self.estimate_rows * max(1, executions)
+        # Threads execute an operator once each; only below the inner input of a loop is it repeated.
+        executions = self.executions or 1
+        repeated = self.inner and not (self.parallel and executions <= len(self.counters))
+        return self.estimate_rows * executions if repeated else self.estimate_rows
 
     @property
     def row_factor(self) -> float | None:
@@ -460,6 +458,18 @@ class Operator:
         if actual is None or self.executions == 0:
             return None
         return max(actual, 1) / max(self.estimate_rows_total, 1.0)
+
+    @property
+    def is_write(self) -> bool:
+        """True for inserts, updates, deletes and index builds: they pass on few rows or none."""
+        return self.kind in (
+            "Update",
+            "SimpleUpdate",
+            "ScalarInsert",
+            "CreateIndex",
+            "OnlineIndex",
+            "RemoteModify",
+        )
 
     @property
     def object(self) -> Object | None:

@@ -8,9 +8,11 @@ MANY_EXECUTIONS = 1_000
 ROWS_WORTH_A_LOOK = 1_000
 
 
-def _by_weight(weight: float, *, otherwise: Severity = Severity.LOW) -> Severity:
-    """Severity by the operator's share of the statement."""
-    return Severity.HIGH if weight >= 0.5 else Severity.MEDIUM if weight >= 0.15 else otherwise
+def _severity(subject: Subject, operator: Operator, *, otherwise: Severity = Severity.LOW) -> Severity:
+    """Severity by the operator's share of a statement that takes time."""
+    weight = subject.weight(operator)
+    severity = Severity.HIGH if weight >= 0.5 else Severity.MEDIUM if weight >= 0.15 else otherwise
+    return min(severity, Severity.MEDIUM) if subject.is_trivial else severity
 
 
 # --- access -------------------------------------------------------------------------------------------------------
@@ -26,7 +28,9 @@ def key_lookup(subject: Subject, operator: Operator) -> Result:
     columns = [column.column for column in operator.output]
     residual = [column.column for column in operator.predicate_columns]
     weight = subject.weight(operator)
-    severity = Severity.HIGH if (times or 0) >= 10_000 else _by_weight(weight)
+    severity = Severity.HIGH if (times or 0) >= 10_000 else _severity(subject, operator)
+    if (times or 0) < 100 and subject.is_trivial:
+        severity = Severity.LOW
     heap = operator.physical_op == "RID Lookup"
     wanted = list(dict.fromkeys(residual + columns))
     yield {
@@ -74,10 +78,13 @@ def residual_predicate(subject: Subject, operator: Operator) -> Result:
     returned = operator.actual_rows if operator.has_run else operator.estimate_rows
     if read is None or returned is None or read < ROWS_WORTH_A_LOOK or returned > read * 0.1:
         return
+    if next(key_order(subject, operator), None) or _is_bitmap(operator):
+        return
     columns = ", ".join(dict.fromkeys(column.column for column in operator.predicate_columns))
-    weight = subject.weight(operator)
     yield {
-        "severity": _by_weight(weight, otherwise=Severity.MEDIUM if read >= 100_000 else Severity.LOW),
+        "severity": _severity(
+            subject, operator, otherwise=Severity.MEDIUM if read >= 100_000 else Severity.LOW
+        ),
         "title": "Reads many rows to keep few",
         "detail": f"{operator_place(operator)} reads {number(read)} rows and keeps {number(returned)} "
         f"({percent(returned / read)}) by testing {columns or 'a predicate'} on each.",
@@ -107,7 +114,7 @@ def full_scan(subject: Subject, operator: Operator) -> Result:
     if rows is None or rows < 10_000 or weight < 0.3 or columnstore or operator.expressions.get("Predicate"):
         return
     yield {
-        "severity": Severity.MEDIUM,
+        "severity": Severity.LOW if subject.is_trivial else Severity.MEDIUM,
         "title": "Full scan",
         "detail": f"{operator_place(operator)} reads all of its {number(rows)} rows: {percent(weight)} of the "
         "statement.",
@@ -154,7 +161,7 @@ def key_order(subject: Subject, operator: Operator) -> Result:
         or item.storage == "ColumnStore"
     ):  # fmt: skip
         return
-    rows = operator.actual_rows_read or operator.estimated_rows_read or operator.table_cardinality or 0
+    rows = _rows_tested(operator)
     returned = operator.actual_rows if operator.has_run else operator.estimate_rows
     if rows < ROWS_WORTH_A_LOOK or (returned or 0) > rows * 0.5 or operator.calls:
         return
@@ -175,12 +182,26 @@ def key_order(subject: Subject, operator: Operator) -> Result:
     else:
         return
     yield {
-        "severity": _by_weight(subject.weight(operator)),
+        "severity": _severity(subject, operator),
         "title": "Index key in the wrong order",
         "detail": detail,
         "advice": advice,
         "evidence": {"columns": columns, "rows": rows, "rows_returned": returned},
     }
+
+
+def _rows_tested(operator: Operator) -> float:
+    """How many rows the operator's predicate is applied to."""
+    measured = operator.actual_rows_read or operator.estimated_rows_read
+    if measured:
+        return measured
+    whole = operator.table_cardinality if operator.is_scan and not operator.is_seek else None
+    return whole or operator.actual_rows or operator.estimate_rows
+
+
+def _is_bitmap(operator: Operator) -> bool:
+    """True where a hash join's bitmap drops the rows: that saves work, and the estimate does not know of it."""
+    return any("PROBE(" in text for text in operator.expressions.get("Predicate", ()))
 
 
 # Functions of the engine itself, in predicates that nobody wrote.
@@ -195,13 +216,11 @@ def non_sargable(subject: Subject, operator: Operator) -> Result:
     """A function, conversion or calculation around a column hides it from every index."""
     if operator.kind not in ("IndexScan", "TableScan", "Filter"):
         return
+    if operator.object and operator.object.schema == "sys":
+        return
     seen: set[str] = set()
-    rows = (
-        operator.actual_rows_read
-        or operator.table_cardinality
-        or operator.actual_rows
-        or operator.estimate_rows
-    )
+    rows = _rows_tested(operator)
+    worth = rows >= ROWS_WORTH_A_LOOK
     for call in operator.calls:
         name = call.function.lower()
         if name in seen or name in _INTERNAL_FUNCTIONS or name.startswith(_INTERNAL_PREFIXES):
@@ -223,9 +242,7 @@ def non_sargable(subject: Subject, operator: Operator) -> Result:
                 "place of a conversion. Otherwise index a computed column (GeneratedField)."
             )
         yield {
-            "severity": _by_weight(
-                subject.weight(operator), otherwise=Severity.MEDIUM if rows >= 10_000 else Severity.LOW
-            ),
+            "severity": _severity(subject, operator) if worth else Severity.LOW,
             "title": title,
             "detail": f"{detail}: {operator_place(operator)} tests {number(rows)} rows one by one.",
             "advice": advice,
@@ -298,7 +315,7 @@ def late_filter(subject: Subject, operator: Operator) -> Result:
     ):
         return
     below, above = operator.children[0].actual_rows, operator.actual_rows
-    if below is None or above is None or below < 10_000 or above > below * 0.1:
+    if below is None or above is None or below < 10_000 or above > below * 0.1 or _is_bitmap(operator):
         return
     yield {
         "severity": Severity.MEDIUM if below >= 100_000 else Severity.LOW,
@@ -378,7 +395,7 @@ def remote_query(subject: Subject, operator: Operator) -> Result:
     if operator.kind.startswith("Remote") or operator.physical_op.startswith("Remote"):
         source = operator.properties.get("RemoteSource", "")
         yield {
-            "severity": _by_weight(subject.weight(operator)),
+            "severity": _severity(subject, operator),
             "title": "Query to a linked server",
             "detail": f"{operator_place(operator)} asks {source or 'another server'}; its costs are a guess.",
             "advice": "Let the remote side filter and join (OPENQUERY, EXEC … AT), or keep a copy of the data here.",
@@ -396,6 +413,9 @@ def row_estimate(subject: Subject, operator: Operator) -> Result:
     actual = operator.actual_rows
     if ratio is None or actual is None or 0.1 < ratio < 10:
         return
+    # Writes, and the build of a hash table shared by threads, pass no rows on.
+    if operator.is_write or operator.kind == "BatchHashTableBuild":
+        return
     estimate = operator.estimate_rows_total
     if max(actual, estimate) < ROWS_WORTH_A_LOOK:
         return
@@ -405,7 +425,7 @@ def row_estimate(subject: Subject, operator: Operator) -> Result:
         if below is not None and (below >= 10 if ratio >= 10 else below <= 0.1):
             return
     # A row goal stops its input early on purpose: fewer rows than estimated are no error there.
-    if ratio < 1 and _under_row_goal(operator):
+    if ratio < 1 and (_under_row_goal(operator) or _is_bitmap(operator)):
         return
     off = max(ratio, 1 / ratio)
     yield {
@@ -475,7 +495,7 @@ def row_goal(subject: Subject, operator: Operator) -> Result:
     if read is None or read < ROWS_WORTH_A_LOOK or read < operator.estimate_rows_total * 10:
         return
     yield {
-        "severity": _by_weight(subject.weight(operator), otherwise=Severity.MEDIUM),
+        "severity": _severity(subject, operator, otherwise=Severity.MEDIUM),
         "title": "A row goal went wrong",
         "detail": f"{operator_place(operator)} was to stop after {number(operator.estimate_rows)} of "
         f"{number(without)} rows "
@@ -512,7 +532,9 @@ def many_executions(subject: Subject, operator: Operator) -> Result:
         return
     executions = operator.executions if operator.has_run else operator.estimated_executions
     weight = subject.weight(operator)
-    costly = operator.kind not in ("IndexScan",) or not operator.is_seek
+    if operator.kind in ("Spool", "RowCountSpool"):
+        return  # Made to be asked often; whether it pays is for the rules about spools.
+    costly = not operator.is_seek
     if (
         executions is None
         or executions < MANY_EXECUTIONS
@@ -520,7 +542,7 @@ def many_executions(subject: Subject, operator: Operator) -> Result:
     ):
         return
     yield {
-        "severity": _by_weight(weight, otherwise=Severity.MEDIUM if costly else Severity.LOW),
+        "severity": _severity(subject, operator, otherwise=Severity.MEDIUM if costly else Severity.LOW),
         "title": "Inner side of a join runs many times",
         "detail": f"{operator_place(operator)} runs {number(executions)} times"
         + (f" and takes {milliseconds(operator.elapsed_ms)}." if operator.elapsed_ms else "."),
@@ -537,7 +559,7 @@ def many_to_many_merge(subject: Subject, operator: Operator) -> Result:
     if operator.kind == "Merge" and operator.properties.get("ManyToMany") in ("1", "true"):
         reads = operator.logical_reads
         yield {
-            "severity": _by_weight(subject.weight(operator)),
+            "severity": _severity(subject, operator),
             "title": "Many-to-many merge join",
             "detail": f"{operator_place(operator)} joins inputs that both have duplicates, through a work table in "
             "tempdb" + (f" with {number(reads)} reads." if reads else "."),
@@ -618,7 +640,7 @@ def expensive_sort(subject: Subject, operator: Operator) -> Result:
     if weight >= 0.3 and rows >= ROWS_WORTH_A_LOOK:
         order = ", ".join(operator.expressions.get("Order By", ()))
         yield {
-            "severity": Severity.MEDIUM,
+            "severity": Severity.LOW if subject.is_trivial else Severity.MEDIUM,
             "title": "Expensive sort",
             "detail": f"{operator_place(operator)} sorts {number(rows)} rows by {order or 'its keys'}: "
             f"{percent(weight)} of "
@@ -669,7 +691,7 @@ def table_spool(subject: Subject, operator: Operator) -> Result:
     writes = any(item.kind in ("Update", "SimpleUpdate", "ScalarInsert") for item in subject.operators)
     rebinds = sum(counter.rebinds or 0 for counter in operator.counters)
     rewinds = sum(counter.rewinds or 0 for counter in operator.counters)
-    if operator.has_run and not eager and rewinds >= rebinds:
+    if operator.has_run and not eager and rewinds >= 5 * rebinds:
         return
     reason = (
         "to read the table and write it without meeting its own changes" if eager and writes
@@ -678,8 +700,8 @@ def table_spool(subject: Subject, operator: Operator) -> Result:
         else "in the hope to read them again"
     )  # fmt: skip
     yield {
-        "severity": _by_weight(subject.weight(operator)),
-        "title": "Eager spool" if eager else "Lazy spool that does not pay",
+        "severity": _severity(subject, operator),
+        "title": "Eager spool" if eager else "Lazy spool that hardly pays",
         "detail": f"{operator_place(operator)} keeps rows in tempdb {reason}.",
         "advice": "For writes: an index that does not hold the changed column may avoid it. For reads: a unique "
         "index on "
@@ -746,14 +768,13 @@ def foreign_key_without_index(subject: Subject, operator: Operator) -> Result:
 @operator_rule("parallel-skew")
 def parallel_skew(subject: Subject, operator: Operator) -> Result:
     """One thread did most of the work of a parallel operator."""
-    workers = [counter for counter in operator.counters if counter.thread > 0]
-    if not operator.parallel or len(workers) < 2:
+    share = _largest_share(operator)
+    # An uneven distribution goes on upwards: it is reported where it begins.
+    if share is None or any(_largest_share(child) is not None for child in operator.children):
         return
+    workers = [counter for counter in operator.counters if counter.thread > 0]
     rows = sorted((counter.rows for counter in workers), reverse=True)
     total = sum(rows)
-    share = rows[0] / total if total else 0.0
-    if total < 10_000 or share < max(0.5, 2.5 / len(workers)):
-        return
     yield {
         "severity": Severity.HIGH if share >= 0.8 else Severity.MEDIUM,
         "title": "Parallel threads are unevenly loaded",
@@ -764,6 +785,16 @@ def parallel_skew(subject: Subject, operator: Operator) -> Result:
         "(OPTION (MAXDOP 1)) may be as fast, and an index may end the need for parallelism.",
         "evidence": {"threads": len(workers), "share": round(share, 3), "rows": rows[:8]},
     }
+
+
+def _largest_share(operator: Operator) -> float | None:
+    """The busiest thread's share of the rows, where it is far above its due."""
+    workers = [counter.rows for counter in operator.counters if counter.thread > 0]
+    total = sum(workers)
+    if not operator.parallel or len(workers) < 2 or total < 10_000:
+        return None
+    share = max(workers) / total
+    return share if share >= max(0.5, 2.5 / len(workers)) else None
 
 
 @operator_rule("dominant-operator")

@@ -76,38 +76,53 @@ _CONVERSION = re.compile(
 )
 # The types that rank just below, from which a column is implicitly converted
 # (https://learn.microsoft.com/sql/t-sql/data-types/data-type-precedence-transact-sql).
-_LOWER_TYPES = {"nvarchar": "varchar or char", "nchar": "varchar or char", "varchar": "char"}
+_LOWER_TYPES = {"nvarchar": "varchar or char", "nchar": "varchar or char"}
 
 
 @statement_rule("implicit-conversion")
 def implicit_conversion(subject: Subject) -> Result:
-    """A conversion that the server added prevents a seek, or spoils the estimate."""
-    seen: set[str] = set()
+    """A conversion prevents a seek, or spoils the estimate."""
+    expressions: dict[str, list[str]] = {}
     for warning in subject.query.warnings:
-        expression = warning.details.get("Expression", "")
-        if warning.kind != "PlanAffectingConvert" or expression in seen:
-            continue
-        seen.add(expression)
-        blocks_seek = warning.details.get("ConvertIssue") == "Seek Plan"
-        implicit = "CONVERT_IMPLICIT" in expression
-        match = _CONVERSION.search(expression)
-        target, source = (match[1], match[2]) if match else ("another type", expression)
-        other = _other_side(expression, subject.query.parameters)
-        source_type = _source_type(source, target, subject.query.parameters)
-        kind = "implicitly " if implicit else ""
+        if warning.kind == "PlanAffectingConvert":
+            issue = expressions.setdefault(warning.details.get("ConvertIssue", ""), [])
+            if warning.details.get("Expression", "") not in issue:
+                issue.append(warning.details.get("Expression", ""))
+    for expression in expressions.pop("Seek Plan", ()):
+        words, types = _conversion_words(expression, subject.query.parameters)
         yield {
-            "severity": Severity.HIGH if blocks_seek else Severity.LOW,
-            "title": "Conversion prevents an index seek" if blocks_seek else "Conversion blurs the row estimate",
-            "detail": f"{source} ({source_type}) is {kind}converted to {target}{other}."
-            + (" No index on it can be searched." if blocks_seek else " Its statistics cannot be used."),
+            "severity": Severity.HIGH,
+            "title": "Conversion prevents an index seek",
+            "detail": f"{words}: no index on it can be searched.",
             "advice": "Give the value the column's type instead of the column the value's: declare the parameter as "
-            "the column is (a varchar column wants db_collation or a CAST of the value; a number wants a number), or "
-            "change the column's type.",
-            "evidence": {
-                "expression": expression, "issue": warning.details.get("ConvertIssue", ""),
-                "from_type": source_type, "to_type": target,
-            },
-        }  # fmt: skip
+            "the "
+            "column is, or change the column's type. (Django sends text as nvarchar: a varchar column wants a CAST "
+            "of the "
+            "value.)",
+            "evidence": {"issue": "Seek Plan", "expression": expression, **types},
+        }
+    for kind, items in expressions.items():
+        words, types = _conversion_words(items[0], subject.query.parameters)
+        others = f", and {len(items) - 1} more conversions" if len(items) > 1 else ""
+        yield {
+            "severity": Severity.LOW,
+            "title": "Conversion blurs the row estimate",
+            "detail": f"{words}{others}: the statistics cannot be used.",
+            "advice": "It matters where the converted column is compared or joined; in the select list alone it does "
+            "not.",
+            "evidence": {"issue": kind, "expressions": items, **types},
+        }
+
+
+def _conversion_words(expression: str, parameters: Iterable[Parameter]) -> tuple[str, dict[str, str]]:
+    match = _CONVERSION.search(expression)
+    if match is None:
+        return expression, {}
+    target, source = match[1], match[2]
+    source_type = _source_type(source, target, parameters)
+    kind = "implicitly " if "CONVERT_IMPLICIT" in expression else ""
+    words = f"{source} ({source_type}) is {kind}converted to {target}{_other_side(expression, parameters)}"
+    return words, {"from_type": source_type, "to_type": target}
 
 
 def _source_type(source: str, target: str, parameters: Iterable[Parameter]) -> str:
@@ -162,6 +177,11 @@ def unsniffed_parameters(subject: Subject) -> Result:
     blind = [
         parameter for parameter in subject.query.parameters
         if parameter.compiled_value is None and parameter.runtime_value is not None
+        and any(
+            parameter.name in text
+            for operator in subject.operators for role in ("Predicate", "Seek Predicates")
+            for text in operator.expressions.get(role, ())
+        )
     ]  # fmt: skip
     if blind and subject.query.is_actual:
         factors = [max(ratio, 1 / ratio) for item in subject.operators if (ratio := item.row_factor)]
