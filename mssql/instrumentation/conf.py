@@ -17,6 +17,9 @@ PlanSource = Literal["auto", "actual", "cached", "estimated"]
 PropagationMode = Literal["context_info", "comment"]
 Hook = Callable[..., Any]
 
+PER_REQUEST_TAGS = frozenset({"traceparent", "tracestate"})
+"""What a comment must not carry unless forced: it differs with every statement."""
+
 OPTION = 'OPTIONS["instrumentation"]'
 
 
@@ -26,6 +29,7 @@ class TracingConfig:
 
     connect: bool = False
     transactions: bool = False
+    pool: bool = False
     returned_rows: bool = False
     error_messages: ErrorMessages = "scrubbed"
 
@@ -58,7 +62,7 @@ class PropagationConfig:
     mode: PropagationMode
     tags: tuple[tuple[str, str], ...] = ()
     tags_hook: Hook | None = None
-    traceparent: bool = False
+    force_traceparent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +195,13 @@ def _tags(path: str, value: object) -> tuple[tuple[str, str], ...]:
         isinstance(part, str) for item in value.items() for part in item
     ):
         raise _invalid(path, value, "a dict of strings")
+    for key in value:
+        if key in PER_REQUEST_TAGS:
+            raise ImproperlyConfigured(
+                f"{path} has the key {key!r}: it differs with every statement, and SQL Server keeps one cached plan"
+                ' per text, so each statement would be compiled anew. Use "context_info" to send the trace; to send'
+                ' it in the comment all the same, set "force_traceparent".'
+            )
     return tuple(value.items())
 
 
@@ -198,7 +209,7 @@ _PROPAGATION_KEYS: dict[str, Check] = {
     "mode": _one_of("context_info", "comment"),
     "tags": _tags,
     "tags_hook": _hook,
-    "traceparent": _boolean,
+    "force_traceparent": _boolean,
 }
 
 
@@ -221,6 +232,7 @@ _KEYS: dict[str, Check] = {
         {
             "connect": _boolean,
             "transactions": _boolean,
+            "pool": _boolean,
             "returned_rows": _boolean,
             "error_messages": _one_of("scrubbed", "raw", "off", false="off"),
         },

@@ -2,83 +2,35 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 from opentelemetry import context as otel_context
 
 from mssql import errors
+from mssql.instrumentation import otlp
 from mssql.instrumentation.conf import InstrumentationConfig
+from mssql.instrumentation.metrics import MetricsObserver
+from mssql.instrumentation.observer import Observer, Propagator, Retry, Run, report_failure
+from mssql.instrumentation.propagation import propagator_for
+from mssql.instrumentation.query_log import QueryLogObserver
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind, current_attempt
+from mssql.instrumentation.tracing import TracingObserver
 
-logger = logging.getLogger("mssql.instrumentation")
+__all__ = [
+    "Observer",
+    "Propagator",
+    "Recorder",
+    "Retry",
+    "Run",
+    "recorder_for",
+    "register_observer",
+    "unregister_observer",
+]
 
 # The key behind opentelemetry.instrumentation.utils.suppress_instrumentation(); the API package owns it.
 _SUPPRESS = otel_context._SUPPRESS_INSTRUMENTATION_KEY
-
-Run = Callable[[str, Sequence[Any]], None]
-"""Runs one statement on the physical connection, unobserved."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """One handled failure: what failed, and how long we wait before the next attempt."""
-
-    error: errors.SQLServerError
-    attempt: int
-    delay_s: float
-    scope: str
-    """"connect" or "transaction"."""
-
-
-class Observer:
-    """What happens to statements and connections. Subclass it and override what you want to know."""
-
-    def begin(self, statement: Statement) -> None:
-        """The statement is about to be sent."""
-
-    def end(self, statement: Statement) -> None:
-        """The driver's call returned or raised; duration, rowcount, error and plan are known."""
-
-    def close(self, statement: Statement) -> None:
-        """Its results were read or given up; ``returned_rows`` is known, or None."""
-
-    def wants_actual_plan(self, statement: Statement) -> bool:
-        """Whether the cursor shall run the statement with STATISTICS XML on."""
-        return False
-
-    def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
-        """A connect or a transaction failed and will be tried again."""
-
-    def plan_captured(self, statement: Statement) -> None:
-        """``statement.plan`` was taken, possibly after the statement ended."""
-
-    def connection_opened(self, connection: ConnectionInfo, duration_ns: int) -> None:
-        """A physical connection was made; it is in use."""
-
-    def connection_acquired(self, connection: ConnectionInfo, wait_ns: int) -> None:
-        """An idle connection came into use again (``wait_ns``: waited for the pool)."""
-
-    def connection_released(self, connection: ConnectionInfo) -> None:
-        """The connection is idle: kept for the thread's next request or back in the pool."""
-
-    def connection_closed(self, connection: ConnectionInfo) -> None:
-        """The physical connection is gone."""
-
-
-class Propagator:
-    """Tells the server on whose behalf a statement runs."""
-
-    def outgoing(self, statement: Statement, sql: str, run: Run) -> str:
-        """Prepare the connection for ``statement`` and return the SQL to send in place of ``sql``."""
-        return sql
-
-    def clear(self, run: Run) -> None:
-        """Take back what was left on the connection, before it serves something else."""
-
 
 _observers: tuple[Observer, ...] = ()
 
@@ -97,19 +49,6 @@ def unregister_observer(observer: Observer) -> None:
     """Undo `register_observer`."""
     global _observers
     _observers = tuple(other for other in _observers if other is not observer)
-
-
-_reported: set[tuple[type, str]] = set()
-
-
-def report_failure(where: object, action: str) -> None:
-    """Log the exception being handled, once per kind of observer and action in this process."""
-    key = (type(where), action)
-    if key not in _reported:
-        _reported.add(key)
-        logger.exception(
-            "%s failed in %s; the query was not affected. This is logged once.", type(where).__name__, action
-        )
 
 
 class Recorder:
@@ -285,4 +224,24 @@ def recorder_for(config: InstrumentationConfig, connection: ConnectionInfo) -> R
     """The recorder of one physical connection; None when nobody wants to know."""
     if not config.enabled:
         return Recorder(connection) if _observers else None
-    return Recorder(connection, config=config)
+    if config.otlp:
+        otlp.configure_from_environment()
+    observers: list[Observer] = []
+    # Plans come first: what they add has to be there when the span ends. The span comes before the log, which
+    # tells its id.
+    if config.plans.when != "never":
+        from mssql.instrumentation.plan_capture import PlanObserver
+
+        observers.append(PlanObserver(config, connection))
+    if config.tracing is not None:
+        observers.append(TracingObserver(config, connection))
+    if config.metrics:
+        observers.append(MetricsObserver(config, connection))
+    if config.query_log is not None:
+        observers.append(QueryLogObserver(config, connection))
+    if config.deadlock_graphs:
+        from mssql.instrumentation.deadlock import DeadlockObserver
+
+        observers.append(DeadlockObserver(config, connection))
+    propagator = propagator_for(config.propagation) if config.propagation is not None else None
+    return Recorder(connection, observers, config=config, propagator=propagator)

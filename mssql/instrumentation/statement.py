@@ -82,6 +82,7 @@ class Statement:
         "kind",
         "observers",
         "params",
+        "pending",
         "plan",
         "procedure",
         "returned_rows",
@@ -128,6 +129,8 @@ class Statement:
         self.plan: Any = None
         """A CapturedPlan, once one was taken."""
         self.span: Span | None = None
+        self.pending: Any = None
+        """The tracing observer's own: a span that waits for the number of rows."""
         self.attributes: dict[str, Any] | None = None
         """Further span attributes from other parts (plans, deadlocks); set them before the statement ends."""
         self.telemetry = True

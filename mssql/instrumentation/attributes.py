@@ -1,0 +1,137 @@
+"""Attributes that spans, metrics and log events share, so that they can't disagree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from mssql.errors import SQLServerError
+from mssql.instrumentation import semconv
+from mssql.instrumentation.conf import ErrorMessages, QueryText
+from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
+
+Value = str | int | float | bool
+Attributes = dict[str, Value]
+
+
+class ConnectionAttributes:
+    """The attributes of one connection, made again only when its database or session changes."""
+
+    __slots__ = ("_connection", "_key", "_metric", "_span")
+
+    def __init__(self, connection: ConnectionInfo) -> None:
+        self._connection = connection
+        self._key: tuple[str, int | None] | None = None
+        self._span: Mapping[str, Value] = {}
+        self._metric: Mapping[str, Value] = {}
+
+    def _refresh(self) -> None:
+        info = self._connection
+        key = (info.database, info.session_id)
+        if key == self._key:
+            return
+        metric: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
+        if info.namespace:
+            metric[semconv.DB_NAMESPACE] = info.namespace
+        if info.server_address:
+            metric[semconv.SERVER_ADDRESS] = info.server_address
+            if info.server_port not in (None, semconv.DEFAULT_PORT):
+                metric[semconv.SERVER_PORT] = info.server_port
+        span: Attributes = {**metric, semconv.MSSQL_ALIAS: info.alias}
+        if info.session_id is not None:
+            span[semconv.MSSQL_SESSION_ID] = info.session_id
+        self._key, self._span, self._metric = key, MappingProxyType(span), MappingProxyType(metric)
+
+    @property
+    def for_spans(self) -> Mapping[str, Value]:
+        self._refresh()
+        return self._span
+
+    @property
+    def for_metrics(self) -> Mapping[str, Value]:
+        """Without the session id: each connection would be a time series of its own."""
+        self._refresh()
+        return self._metric
+
+
+def query_text(statement: Statement, mode: QueryText) -> str | None:
+    """db.query.text. By default the text of a parameterised query is told as it is and any other is sanitised."""
+    if mode == "off" or not statement.sql or statement.kind is StatementKind.PROCEDURE:
+        return None
+    if mode == "raw" or (mode == "auto" and statement.params):
+        return encodable(statement.sql)
+    return encodable(statement.text.text)
+
+
+def operation(statement: Statement) -> Attributes:
+    """What was asked for: the low-cardinality attributes, right for spans and metrics."""
+    attributes: Attributes = {}
+    if statement.kind is StatementKind.CONNECT:
+        attributes[semconv.DB_OPERATION_NAME] = "CONNECT"
+    elif statement.summary:
+        attributes[semconv.DB_QUERY_SUMMARY] = encodable(statement.summary)
+    if statement.procedure:
+        attributes[semconv.DB_STORED_PROCEDURE_NAME] = encodable(statement.procedure)
+    return attributes
+
+
+def failure(statement: Statement) -> Attributes:
+    """What went wrong. An error that is retried keeps its code but is no failure of the operation."""
+    attributes: Attributes = {}
+    if statement.exception is None:
+        return attributes
+    code = status_code(statement.error)
+    if code:
+        attributes[semconv.DB_RESPONSE_STATUS_CODE] = code
+    if not statement.handled:
+        attributes[semconv.ERROR_TYPE] = code or exception_type(statement.exception)
+    return attributes
+
+
+def status_code(error: SQLServerError | None) -> str:
+    """The native error number; the SQLSTATE where only the driver or the network knows of the error."""
+    if error is None:
+        return ""
+    if not error.number or error.number < 0 or (error.sqlstate.startswith("08") and _is_system(error.number)):
+        return error.sqlstate
+    return str(error.number)
+
+
+def _is_system(number: int) -> bool:
+    """An operating system's number (ECONNRESET, WSAECONNRESET) that the driver puts in place of the server's."""
+    return number < 500 or 10_000 <= number < 12_000
+
+
+def exception_type(exception: BaseException) -> str:
+    """The class of an exception, as the conventions write it."""
+    kind = type(exception)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+_QUOTES = "'\"“”‘’„‚«»‹›「」『』（）()"
+_QUOTED = re.compile(f"[{_QUOTES}].*[{_QUOTES}]", re.DOTALL)
+_NUMBER = re.compile(r"\d+")
+_FIRST_USER_MESSAGE = 50_000
+
+
+def error_message(statement: Statement, mode: ErrorMessages) -> str | None:
+    """The error's message, by default without what it quotes: key values, names, parameters.
+
+    A quoted value may itself hold quotes, so everything from the first to the last goes. Numbers from 50000 on are
+    the application's own messages (RAISERROR, THROW): nothing is known of them, so the number has to do.
+    """
+    error = statement.error
+    message = error.message if error is not None else str(statement.exception or "")
+    if mode == "off":
+        return None
+    if mode == "raw":
+        return encodable(message)
+    if error is not None and (error.number or 0) >= _FIRST_USER_MESSAGE:
+        return f"User-defined error {error.number}"
+    return encodable(_NUMBER.sub("?", _QUOTED.sub("?", message)))
+
+
+def encodable(text: str) -> str:
+    """Without lone surrogates: one of them would make an exporter drop the whole batch."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,169 @@
+"""Sets up OpenTelemetry's SDK with OTLP exporters: by one call, or by the OTEL_* environment alone.
+
+The only module that imports the SDK and the exporters, and only when it has something to set up.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from opentelemetry import _logs as otel_logs
+from opentelemetry import metrics, trace
+
+logger = logging.getLogger("mssql.instrumentation")
+
+SIGNALS = ("traces", "metrics", "logs")
+PROTOCOLS = ("http/protobuf", "grpc")
+INSTALL = 'pip install "django-mssql-observable[otlp]"'
+
+# https://opentelemetry.io/docs/specs/otel/protocol/exporter/#specify-protocol
+_DEFAULT_PROTOCOL = "http/protobuf"
+_PACKAGES = {
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http",
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc",
+}
+_EXPORTERS = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
+}
+
+
+def configure(
+    *,
+    service_name: str | None = None,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    resource_attributes: Mapping[str, str] | None = None,
+    signals: tuple[str, ...] = SIGNALS,
+) -> tuple[str, ...]:
+    """Send ``signals`` by OTLP; return those that were set up.
+
+    What is left out comes from OpenTelemetry's environment variables (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_EXPORTER_OTLP_*, OTEL_TRACES_SAMPLER, OTEL_BSP_* ...). A signal that already has a provider keeps it.
+    Everything is flushed at exit, and works on in a process that forks.
+    """
+    for signal in signals:
+        if signal not in SIGNALS:
+            raise ImproperlyConfigured(f"otlp.configure(): signal {signal!r}; allowed: {', '.join(SIGNALS)}.")
+    if _environment("OTEL_SDK_DISABLED") == "true":
+        return ()
+    wanted = tuple(signal for signal in signals if not _has_provider(signal))
+    if not wanted:
+        return ()
+    try:
+        from opentelemetry.sdk.resources import Resource
+
+        exporters = {signal: _exporter(signal, endpoint, protocol, headers) for signal in wanted}
+    except ImportError as error:
+        raise ImproperlyConfigured(
+            f"OTLP export needs {error.name}, which is not installed: {INSTALL}"
+        ) from error
+    attributes = {**_default_service(), **(resource_attributes or {})}
+    if service_name:
+        attributes["service.name"] = service_name
+    resource = Resource.create(attributes)
+    for signal, exporter in exporters.items():
+        _install(signal, exporter, resource)
+    return wanted
+
+
+@functools.cache
+def configure_from_environment() -> None:
+    """Set up what OTEL_* names, once in a process and only where nobody else did.
+
+    Called when the first instrumented connection is made, so that an application's own set-up comes before it.
+    """
+    signals = tuple(signal for signal in SIGNALS if _is_named(signal))
+    if not signals:
+        return
+    try:
+        configured = configure(signals=signals)
+    except ImproperlyConfigured as error:
+        logger.warning("OTEL_* asks for OTLP export, but it can't be set up: %s", error)
+        return
+    if configured:
+        logger.info("OTLP export of %s set up from OTEL_* environment variables.", ", ".join(configured))
+
+
+def _environment(name: str) -> str:
+    return os.environ.get(name, "").strip()
+
+
+def _is_named(signal: str) -> bool:
+    """Whether the environment wants ``signal`` by OTLP: by an endpoint or by naming the exporter."""
+    exporters = _environment(f"OTEL_{signal.upper()}_EXPORTER")
+    if exporters:
+        return "otlp" in [name.strip() for name in exporters.split(",")]
+    return bool(
+        _environment("OTEL_EXPORTER_OTLP_ENDPOINT")
+        or _environment(f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    )
+
+
+def _has_provider(signal: str) -> bool:
+    """Whether somebody (the application, opentelemetry-instrument) has set a provider already."""
+    provider = {
+        "traces": trace.get_tracer_provider,
+        "metrics": metrics.get_meter_provider,
+        "logs": otel_logs.get_logger_provider,
+    }[signal]()
+    return "Proxy" not in type(provider).__name__
+
+
+def _default_service() -> dict[str, str]:
+    """The project's name, where nobody gave one: better than "unknown_service" on every site's list."""
+    project = _environment("DJANGO_SETTINGS_MODULE").partition(".")[0]
+    named = _environment("OTEL_SERVICE_NAME") or "service.name=" in _environment("OTEL_RESOURCE_ATTRIBUTES")
+    return {"service.name": project} if project and not named else {}
+
+
+def _exporter(
+    signal: str, endpoint: str | None, protocol: str | None, headers: Mapping[str, str] | None
+) -> Any:
+    protocol = (
+        protocol
+        or _environment(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL")
+        or _environment("OTEL_EXPORTER_OTLP_PROTOCOL")
+        or _DEFAULT_PROTOCOL
+    )
+    if protocol not in _PACKAGES:
+        raise ImproperlyConfigured(f"OTLP protocol {protocol!r}; allowed: {', '.join(PROTOCOLS)}.")
+    module, name = _EXPORTERS[signal]
+    exporter = getattr(importlib.import_module(f"{_PACKAGES[protocol]}.{module}"), name)
+    arguments: dict[str, Any] = {}
+    if endpoint is not None:
+        http = protocol == "http/protobuf"
+        arguments["endpoint"] = f"{endpoint.rstrip('/')}/v1/{signal}" if http else endpoint
+    if headers is not None:
+        arguments["headers"] = dict(headers)
+    return exporter(**arguments)
+
+
+def _install(signal: str, exporter: Any, resource: Any) -> None:
+    if signal == "traces":
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+        tracer_provider = TracerProvider(resource=resource)
+        tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
+        trace.set_tracer_provider(tracer_provider)
+    elif signal == "metrics":
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+        metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(exporter)], resource))
+    else:
+        from opentelemetry.sdk._logs import LoggerProvider
+        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+        logger_provider = LoggerProvider(resource=resource)
+        logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        otel_logs.set_logger_provider(logger_provider)

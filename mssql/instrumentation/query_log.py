@@ -1,0 +1,178 @@
+"""The query log: slow statements, exceptions and retries, through Python's logging and as OpenTelemetry log events.
+
+The logger is ``mssql.query``. Each record has its facts as attributes too (``record.mssql``, a dict by the names of
+the semantic conventions), for a JSON formatter.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Any
+
+from opentelemetry import _logs as otel_logs
+from opentelemetry import trace
+from opentelemetry._logs import SeverityNumber
+
+from mssql.instrumentation import semconv
+from mssql.instrumentation.attributes import (
+    Attributes,
+    ConnectionAttributes,
+    encodable,
+    error_message,
+    exception_type,
+    failure,
+    operation,
+    query_text,
+    status_code,
+)
+from mssql.instrumentation.conf import InstrumentationConfig, QueryLogConfig, TracingConfig
+from mssql.instrumentation.observer import Observer, Retry
+from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
+
+logger = logging.getLogger("mssql.query")
+
+
+class QueryLogObserver(Observer):
+    """Writes what a person wants to read: what was slow, what failed, what was tried again."""
+
+    def __init__(
+        self,
+        config: InstrumentationConfig,
+        connection: ConnectionInfo,
+        events: otel_logs.Logger | None = None,
+    ) -> None:
+        self._config = config
+        self._log = config.query_log or QueryLogConfig()
+        self._messages = (config.tracing or TracingConfig()).error_messages
+        self._connection = ConnectionAttributes(connection)
+        self._events = events or otel_logs.get_logger(
+            semconv.SCOPE, semconv.VERSION, schema_url=semconv.SCHEMA_URL
+        )
+
+    def end(self, statement: Statement) -> None:
+        if statement.failed:
+            if self._log.exceptions:
+                self._exception(statement)
+        elif (
+            statement.duration_ns is not None
+            and statement.duration_ns >= self._log.slow_ms * 1e6
+            and statement.kind is not StatementKind.CONNECT
+        ):
+            self._slow(statement)
+
+    def _slow(self, statement: Statement) -> None:
+        if not logger.isEnabledFor(self._log.level) and not self._events.enabled(
+            event_name=semconv.MSSQL_SLOW_QUERY
+        ):
+            return
+        facts = self._facts(statement)
+        milliseconds = round((statement.duration_ns or 0) / 1e6, 3)
+        facts[semconv.MSSQL_DURATION_MS] = milliseconds
+        if statement.rowcount is not None and statement.rowcount >= 0:
+            facts[semconv.MSSQL_ROWCOUNT] = statement.rowcount
+        if (caller := statement.caller) is not None:
+            facts[semconv.CODE_FILE_PATH] = caller.file
+            facts[semconv.CODE_FUNCTION_NAME] = caller.function
+            facts[semconv.CODE_LINE_NUMBER] = caller.line
+        logger.log(
+            self._log.level,
+            "Slow query: %.1f ms, %s, on %s%s",
+            milliseconds,
+            statement.summary or statement.kind.value,
+            statement.connection.alias,
+            f", from {caller}" if caller else "",
+            extra=_extra(statement, facts),
+        )
+        self._emit(statement, semconv.MSSQL_SLOW_QUERY, _severity(self._log.level), facts)
+
+    def _exception(self, statement: Statement) -> None:
+        """Once, here: not on the span as well, and not for what is tried again
+        (https://opentelemetry.io/docs/specs/semconv/db/database-exceptions/)."""
+        exception = statement.exception
+        if exception is None or not isinstance(exception, Exception):
+            return
+        facts = {**self._facts(statement), **failure(statement)}
+        message = error_message(statement, self._messages)
+        logger.warning(
+            "Query failed: %s, %s, on %s",
+            facts[semconv.ERROR_TYPE],
+            statement.summary or statement.kind.value,
+            statement.connection.alias,
+            extra=_extra(statement, facts),
+        )
+        facts[semconv.EXCEPTION_TYPE] = exception_type(exception)
+        if message is not None:
+            facts[semconv.EXCEPTION_MESSAGE] = message
+        # The last line of a formatted traceback is the message; it goes by its own rule.
+        stack = "".join(traceback.format_tb(exception.__traceback__))
+        if stack:
+            facts[semconv.EXCEPTION_STACKTRACE] = encodable(stack)
+        self._emit(statement, semconv.DB_CLIENT_OPERATION_EXCEPTION, SeverityNumber.WARN, facts)
+
+    def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
+        facts: Attributes = {
+            **self._connection.for_spans,
+            semconv.DB_RESPONSE_STATUS_CODE: status_code(retry.error),
+            semconv.MSSQL_ERROR_CLASS: retry.error.error_class.value,
+            semconv.MSSQL_RETRY_ATTEMPT: retry.attempt,
+            semconv.MSSQL_RETRY_DELAY: retry.delay_s,
+            semconv.MSSQL_RETRY_SCOPE: retry.scope,
+        }
+        logger.info(
+            "Retrying the %s after error %s (attempt %d failed, next in %.3f s), on %s",
+            retry.scope,
+            facts[semconv.DB_RESPONSE_STATUS_CODE],
+            retry.attempt,
+            retry.delay_s,
+            connection.alias,
+            extra={"mssql": facts},
+        )
+        self._emit(None, semconv.MSSQL_RETRY, SeverityNumber.INFO, facts)
+
+    def _facts(self, statement: Statement) -> Attributes:
+        facts: Attributes = {**self._connection.for_spans, **operation(statement)}
+        text = query_text(statement, self._config.query_text)
+        if text is not None:
+            facts[semconv.DB_QUERY_TEXT] = text
+        return facts
+
+    def _emit(
+        self, statement: Statement | None, name: str, severity: SeverityNumber, facts: Attributes
+    ) -> None:
+        if not self._events.enabled(severity_number=severity, event_name=name):
+            return
+        span = statement.span if statement is not None else None
+        self._events.emit(
+            timestamp=statement.ended_ns if statement is not None else None,
+            context=trace.set_span_in_context(span) if span is not None else None,
+            severity_number=severity,
+            severity_text=severity.name,
+            event_name=name,
+            attributes=facts,
+        )
+
+
+def _extra(statement: Statement, facts: Attributes) -> dict[str, Any]:
+    """Names that OpenTelemetry's own logging instrumentation uses for the trace, so that formatters are shared."""
+    span = statement.span.get_span_context() if statement.span is not None else trace.INVALID_SPAN_CONTEXT
+    if not span.is_valid:
+        span = trace.get_current_span().get_span_context()
+    return {
+        "mssql": dict(facts),
+        "trace_id": trace.format_trace_id(span.trace_id) if span.is_valid else "",
+        "span_id": trace.format_span_id(span.span_id) if span.is_valid else "",
+    }
+
+
+def _severity(level: int) -> SeverityNumber:
+    """https://opentelemetry.io/docs/specs/otel/logs/data-model/#mapping-of-severitynumber"""
+    for limit, severity in (
+        (logging.CRITICAL, SeverityNumber.FATAL),
+        (logging.ERROR, SeverityNumber.ERROR),
+        (logging.WARNING, SeverityNumber.WARN),
+        (logging.INFO, SeverityNumber.INFO),
+    ):
+        if level >= limit:
+            return severity
+    return SeverityNumber.DEBUG

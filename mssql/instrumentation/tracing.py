@@ -1,0 +1,151 @@
+"""One CLIENT span per statement, by the stable database conventions; never the current span."""
+
+from __future__ import annotations
+
+import time
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+
+from mssql.instrumentation import semconv
+from mssql.instrumentation.attributes import (
+    Attributes,
+    ConnectionAttributes,
+    encodable,
+    error_message,
+    failure,
+    operation,
+    query_text,
+)
+from mssql.instrumentation.conf import Hook, InstrumentationConfig, TracingConfig
+from mssql.instrumentation.observer import Observer, report_failure
+from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
+
+_PARAMETER_LIMIT = 1_000
+"""Characters of one parameter's value, where values are told at all."""
+
+
+class TracingObserver(Observer):
+    """Starts the span when the statement begins and ends it with the time that the recorder measured."""
+
+    def __init__(
+        self, config: InstrumentationConfig, connection: ConnectionInfo, tracer: Tracer | None = None
+    ) -> None:
+        self._config = config
+        self._tracing = config.tracing or TracingConfig()
+        self._connection = ConnectionAttributes(connection)
+        self._tracer = tracer or trace.get_tracer(
+            semconv.SCOPE, semconv.VERSION, schema_url=semconv.SCHEMA_URL
+        )
+
+    def begin(self, statement: Statement) -> None:
+        kind = statement.kind
+        if (kind is StatementKind.CONNECT and not self._tracing.connect) or (
+            kind is StatementKind.TRANSACTION and not self._tracing.transactions
+        ):
+            return
+        # All that a sampler may want has to be there from the start.
+        attributes: Attributes = {**self._connection.for_spans, **operation(statement)}
+        text = query_text(statement, self._config.query_text)
+        if text is not None:
+            attributes[semconv.DB_QUERY_TEXT] = text
+        if statement.is_batch and statement.batch_size is not None:
+            attributes[semconv.DB_OPERATION_BATCH_SIZE] = statement.batch_size
+        span = statement.span = self._tracer.start_span(
+            self._name(statement, attributes),
+            kind=SpanKind.CLIENT,
+            attributes=attributes,
+            start_time=statement.started_ns,
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+        if span.is_recording():
+            self._enrich(span, statement)
+            self._call(self._config.request_hook, span, statement)
+
+    @staticmethod
+    def _name(statement: Statement, attributes: Attributes) -> str:
+        """https://opentelemetry.io/docs/specs/semconv/db/database-spans/#name"""
+        namespace = str(attributes.get(semconv.DB_NAMESPACE, ""))
+        if statement.kind is StatementKind.CONNECT:
+            return f"CONNECT {namespace}".rstrip()
+        return str(attributes.get(semconv.DB_QUERY_SUMMARY) or namespace or semconv.MICROSOFT_SQL_SERVER)
+
+    def _enrich(self, span: Span, statement: Statement) -> None:
+        """What costs something and no sampler asks for."""
+        if self._config.caller and (caller := statement.caller) is not None:
+            span.set_attribute(semconv.CODE_FILE_PATH, caller.file)
+            span.set_attribute(semconv.CODE_FUNCTION_NAME, caller.function)
+            span.set_attribute(semconv.CODE_LINE_NUMBER, caller.line)
+        if self._config.query_parameters and statement.batch_size is None:
+            for index, value in enumerate(statement.params or ()):
+                text = encodable(str(value)[:_PARAMETER_LIMIT])
+                span.set_attribute(f"{semconv.DB_QUERY_PARAMETER}.{index}", text)
+
+    def end(self, statement: Statement) -> None:
+        span = statement.span
+        if span is None or not span.is_recording():
+            return
+        if statement.exception is not None:
+            self._fail(span, statement)
+        if statement.attempt > 1 or statement.handled:
+            span.set_attribute(semconv.MSSQL_RETRY_ATTEMPT, statement.attempt)
+        if statement.attributes:
+            span.set_attributes(statement.attributes)
+        if self._tracing.returned_rows and statement.exception is None:
+            # Ended at close(), with the time of the execution: rows are counted as the application reads them.
+            statement.pending = _PendingSpan(span, statement.ended_ns)
+            self._call(self._config.response_hook, span, statement)
+        else:
+            self._call(self._config.response_hook, span, statement)
+            span.end(statement.ended_ns)
+
+    def _fail(self, span: Span, statement: Statement) -> None:
+        span.set_attributes(failure(statement))
+        if statement.error is not None:
+            span.set_attribute(semconv.MSSQL_ERROR_CLASS, statement.error.error_class.value)
+        if not statement.handled:
+            span.set_status(StatusCode.ERROR, error_message(statement, self._tracing.error_messages))
+
+    def close(self, statement: Statement) -> None:
+        if statement.pending is not None:
+            statement.pending.end(statement.returned_rows)
+            statement.pending = None
+
+    def connection_acquired(self, connection: ConnectionInfo, wait_ns: int) -> None:
+        if self._tracing.pool and wait_ns:
+            now = time.time_ns()
+            self._tracer.start_span(
+                "pool acquire",
+                kind=SpanKind.INTERNAL,
+                attributes=dict(self._connection.for_spans),
+                start_time=now - wait_ns,
+            ).end(now)
+
+    @staticmethod
+    def _call(hook: Hook | None, span: Span, statement: Statement) -> None:
+        if hook is not None:
+            try:
+                hook(span, statement)
+            except Exception:
+                report_failure(hook, "hook")
+
+
+class _PendingSpan:
+    """A finished operation whose rows are still being read. Ends its span even when the cursor is forgotten."""
+
+    __slots__ = ("_ended_ns", "_span")
+
+    def __init__(self, span: Span, ended_ns: int) -> None:
+        self._span: Span | None = span
+        self._ended_ns = ended_ns
+
+    def end(self, returned_rows: int | None) -> None:
+        span, self._span = self._span, None
+        if span is not None:
+            if returned_rows is not None:
+                span.set_attribute(semconv.DB_RESPONSE_RETURNED_ROWS, returned_rows)
+            span.end(self._ended_ns)
+
+    def __del__(self) -> None:
+        self.end(None)
