@@ -1,0 +1,93 @@
+"""`python -m sqlserver_standin`: run the server until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from sqlserver_standin.certificate import server_context
+from sqlserver_standin.control import ControlServer
+from sqlserver_standin.engine.instance import Instance
+from sqlserver_standin.faults import Faults
+from sqlserver_standin.journal import Journal
+from sqlserver_standin.launcher import DEFAULT_PASSWORD, DEFAULT_USER
+from sqlserver_standin.server import PortTaken, Server, listen
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        # First of all: a taken port is known before a database is made.
+        listener = listen(options.host, options.port)
+    except PortTaken as error:
+        print(f"{error}. Choose another with --port; 0 takes any that is free.", file=sys.stderr)
+        return 1
+
+    instance = Instance(options.data, password=options.password)
+    try:
+        journal = Journal.from_environment(controlled=options.control)
+        faults = Faults()
+        server = Server(instance, listener, tls=server_context(), faults=faults, journal=journal)
+        server.start()
+        host, port = options.host, server.port
+        print(f"listening on {host}:{port}")
+        print(f"connect with: SERVER={host},{port};UID={DEFAULT_USER};PWD={options.password};DATABASE=master")
+        print("This is sqlserver_standin, a stand-in for tests and examples: it is not SQL Server.")
+        if options.control:
+            control = ControlServer(faults, journal)
+            control.start()
+            print(f"control on port {control.port}")
+        sys.stdout.flush()
+        if options.exit_with_parent:
+            threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+        stop.wait()
+        server.stop()
+        journal.save()
+    finally:
+        instance.close()
+    return 0
+
+
+def _wait_for_parent(stop: threading.Event) -> None:
+    """The parent holds the other end of stdin: the read ends when it closes it, or dies."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stop.set()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sqlserver_standin",
+        description="A local stand-in for SQL Server, for tests and examples. It is not a production server.",
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, help="directory of the databases, made if missing"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
+    parser.add_argument("--port", type=int, default=1433, help="port to listen on; 0 takes any free one")
+    parser.add_argument("--password", default=DEFAULT_PASSWORD, help=f"password of {DEFAULT_USER}")
+    parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--control", action="store_true", help="open the control API for tests on a port of its own"
+    )
+    parser.add_argument(
+        "--exit-with-parent",
+        action="store_true",
+        help="stop when standard input ends, as when the parent dies",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

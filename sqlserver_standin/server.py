@@ -1,0 +1,137 @@
+"""The server: listens, gives each client a thread, watches for attentions, stops everything at the end."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import select
+import socket
+import ssl
+import threading
+from typing import Any
+
+from sqlserver_standin.connection import Connection
+from sqlserver_standin.faults import Faults
+from sqlserver_standin.journal import Journal
+
+logger = logging.getLogger("sqlserver_standin")
+
+_BACKLOG = 128
+_WATCH_INTERVAL = 0.05
+_STOP_TIMEOUT = 5.0
+
+
+class PortTaken(Exception):
+    """Another program listens where the server should."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; PortTaken names the port that is not free."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise PortTaken(f"port {port} on {host} can't be used: {error.strerror}") from None
+        raise
+    return listener
+
+
+class Server:
+    """A running stand-in: an engine instance behind a listening socket."""
+
+    def __init__(
+        self,
+        instance: Any,
+        listener: socket.socket,
+        *,
+        tls: ssl.SSLContext | None = None,
+        faults: Faults | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self.instance = instance
+        self.tls = tls
+        self.faults = faults or Faults()
+        self.journal = journal or Journal(statements_file=None, controlled=False)
+        self._listener = listener
+        self._connections: dict[Connection, threading.Thread] = {}
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._accept, name="accept", daemon=True),
+            threading.Thread(target=self._watch, name="watch", daemon=True),
+        ]
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Close every connection and wait for their threads."""
+        self._stopping.set()
+        # Closing alone does not wake a thread that waits in accept().
+        with socket.socket(self._listener.family, socket.SOCK_STREAM) as waker:
+            waker.settimeout(1.0)
+            waker.connect_ex(self._listener.getsockname()[:2])
+        self._listener.close()
+        with self._lock:
+            connections = dict(self._connections)
+        for connection in connections:
+            connection.close()
+        for thread in (*self._threads, *connections.values()):
+            thread.join(_STOP_TIMEOUT)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, address = self._listener.accept()
+            except OSError as error:
+                if self._stopping.is_set():
+                    return
+                # Out of file descriptors, or a client that left before it was accepted.
+                logger.warning("no connection accepted: %s", error)
+                self._stopping.wait(_WATCH_INTERVAL)
+                continue
+            if self._stopping.is_set():
+                client.close()
+                return
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = Connection(self, client, address)
+            thread = threading.Thread(
+                target=self._serve, args=(connection,), name=f"client {address[1]}", daemon=True
+            )
+            with self._lock:
+                self._connections[connection] = thread
+            thread.start()
+
+    def _serve(self, connection: Connection) -> None:
+        try:
+            connection.serve()
+        finally:
+            with self._lock:
+                del self._connections[connection]
+
+    def _watch(self) -> None:
+        """Find attentions: a client's own thread can't read while it executes, and a thread per client that only
+        reads would cost each request two switches between threads."""
+        while not self._stopping.wait(_WATCH_INTERVAL):
+            with self._lock:
+                running = [connection for connection in self._connections if connection.running is not None]
+            if not running:
+                continue
+            poller = select.poll()
+            by_file = {}
+            for connection in running:
+                if (file := connection.fileno()) >= 0:
+                    by_file[file] = connection
+                    poller.register(file, select.POLLIN | select.POLLHUP)
+            for file, _ in poller.poll(0):
+                by_file[file].watch()

@@ -1,0 +1,171 @@
+"""A client's socket: packets in and out, in clear or under TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+
+from sqlserver_standin.tds.packets import (
+    HEADER_SIZE,
+    PacketType,
+    ProtocolError,
+    Status,
+    frame,
+    parse_header,
+)
+
+_RECEIVE_SIZE = 65536
+
+
+class ConnectionClosed(Exception):
+    """The client is gone."""
+
+
+class Transport:
+    """Reads and writes packets on a socket.
+
+    One thread owns a transport. While that thread executes a statement, the watcher may look for an attention
+    with `poll`; `reading` keeps the two apart, and `_tls_lock` keeps a TLS read apart from a TLS write.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.reading = threading.Lock()
+        self._input = b""
+        self._tls: ssl.SSLObject | None = None
+        self._tls_input = ssl.MemoryBIO()
+        self._tls_output = ssl.MemoryBIO()
+        self._tls_lock = threading.Lock()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def read_packet(self) -> tuple[int, int, bytes]:
+        """Wait for a packet: its type, its status and its payload."""
+        while True:
+            packet = self._take_packet()
+            if packet is not None:
+                return packet
+            self._fill(0)
+
+    def read_message(self, limit: int) -> tuple[int, int, bytes]:
+        """Wait for a message: the type and status of its first packet (with IGNORE from its last), its payload."""
+        kind, status, payload = self.read_packet()
+        if status & Status.END_OF_MESSAGE:
+            return kind, status, payload
+        parts = [payload]
+        size = len(payload)
+        while True:
+            next_kind, next_status, payload = self.read_packet()
+            if next_kind != kind:
+                raise ProtocolError(f"a packet of type {next_kind} within a message of type {kind}")
+            size += len(payload)
+            if size > limit:
+                raise ProtocolError(f"a message of more than {limit} bytes")
+            parts.append(payload)
+            if next_status & Status.END_OF_MESSAGE:
+                return kind, status | (next_status & Status.IGNORE), b"".join(parts)
+
+    def poll(self) -> tuple[int, int, bytes] | None:
+        """The next packet if it is an attention that has arrived whole; anything else stays for `read_packet`."""
+        with contextlib.suppress(BlockingIOError):
+            self._fill(socket.MSG_DONTWAIT)
+        if self._input and self._input[0] == PacketType.ATTENTION:
+            return self._take_packet()
+        return None
+
+    @property
+    def has_input(self) -> bool:
+        """Whether bytes wait that `read_packet` has not handed out."""
+        return bool(self._input)
+
+    def _take_packet(self) -> tuple[int, int, bytes] | None:
+        data = self._input
+        if len(data) < HEADER_SIZE:
+            return None
+        kind, status, length = parse_header(data)
+        if len(data) < length:
+            return None
+        self._input = data[length:]
+        return kind, status, data[HEADER_SIZE:length]
+
+    def _fill(self, flags: int) -> None:
+        """Receive what there is and add it to the input."""
+        try:
+            data = self.socket.recv(_RECEIVE_SIZE, flags)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ConnectionClosed(str(error)) from None
+        if not data:
+            raise ConnectionClosed("the client closed the connection")
+        if self._tls is None:
+            self._input += data
+            return
+        with self._tls_lock:
+            self._tls_input.write(data)
+            try:
+                while True:
+                    clear = self._tls.read(_RECEIVE_SIZE)
+                    if not clear:
+                        raise ConnectionClosed("the client ended TLS")
+                    self._input += clear
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLError as error:
+                raise ProtocolError(f"TLS: {error}") from None
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes) -> None:
+        """Write packets."""
+        if self._tls is not None:
+            with self._tls_lock:
+                self._tls.write(data)
+                data = self._tls_output.read()
+        try:
+            self.socket.sendall(data)
+        except OSError as error:
+            raise ConnectionClosed(str(error)) from None
+
+    # -- TLS -------------------------------------------------------------------------------------------------
+
+    def start_tls(self, context: ssl.SSLContext, packet_size: int) -> None:
+        """Shake hands: until that is done, TLS records travel inside of PRELOGIN packets
+        (https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/60f56408-0188-4cd5-8b90-25c6f2423868)."""
+        tls = context.wrap_bio(self._tls_input, self._tls_output, server_side=True)
+        while True:
+            try:
+                tls.do_handshake()
+                finished = True
+            except ssl.SSLWantReadError:
+                finished = False
+            except ssl.SSLError as error:
+                raise ProtocolError(f"TLS handshake: {error}") from None
+            if answer := self._tls_output.read():
+                packets, _ = frame(PacketType.PRELOGIN, answer, packet_size)
+                self.send(packets)
+            if finished:
+                break
+            kind, _, payload = self.read_packet()
+            if kind != PacketType.PRELOGIN:
+                raise ProtocolError(f"a packet of type {kind} within the TLS handshake")
+            self._tls_input.write(payload)
+        self._tls = tls
+        if self._input:  # TLS records that came right behind the handshake
+            early, self._input = self._input, b""
+            self._tls_input.write(early)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                while clear := tls.read(_RECEIVE_SIZE):
+                    self._input += clear
+
+    def stop_tls(self) -> None:
+        """Go on in clear, as agreed where only the login is encrypted."""
+        self._tls = None
+
+    def close(self) -> None:
+        """Close the socket, waking a thread that waits on it."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
