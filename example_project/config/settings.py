@@ -39,7 +39,7 @@ DATABASES = {
             "trust_server_certificate": True,
             "app_name": "example-shop",
             "instrumentation": {
-                "tracing": True,
+                "tracing": {"transactions": True, "connect": True},
                 "metrics": True,
                 "query_log": {"slow_ms": 250},
             },
