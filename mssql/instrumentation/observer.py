@@ -73,14 +73,12 @@ class Propagator:
         """Take back what was left on the connection, before it serves something else."""
 
 
-_reported: set[tuple[type, str]] = set()
+_reported: set[tuple[str, str]] = set()
 
 
 def report_failure(where: object, action: str) -> None:
-    """Log the exception being handled, once per kind of observer and action in this process."""
-    key = (type(where), action)
-    if key not in _reported:
-        _reported.add(key)
-        logger.exception(
-            "%s failed in %s; the query was not affected. This is logged once.", type(where).__name__, action
-        )
+    """Log the exception being handled, once per observer (or hook) and action in this process."""
+    name = getattr(where, "__qualname__", type(where).__qualname__)
+    if (name, action) not in _reported:
+        _reported.add((name, action))
+        logger.exception("%s failed in %s; the query was not affected. This is logged once.", name, action)
