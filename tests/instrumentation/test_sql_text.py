@@ -225,7 +225,7 @@ _LITERALS = st.one_of(
 )  # fmt: skip
 _TEMPLATES = [
     "SELECT {} FROM t WHERE a = {} AND b IN ({}, {})",
-    "SELECT * FROM t WHERE a={}AND b LIKE{}",
+    "SELECT * FROM t WHERE a={}AND b<{}",
     "INSERT INTO [t] ([a], [b]) VALUES ({}, {}), ({},{})",
     "UPDATE t SET a = a+{}, b = CASE WHEN c > {} THEN {} ELSE {} END",
     "EXEC dbo.p {}, @b = {}, @c={}, {}",
