@@ -1,8 +1,8 @@
 """pyodbc, loaded with whichever ODBC driver manager there is.
 
-pyodbc's Linux wheels bring no driver manager (libodbc): they want the system's. Where the system has none, a copy in the
-environment's own ``lib`` folder serves (conda puts it there; ``tools/odbc_driver_manager.py`` does without conda). The
-dynamic loader does not look there by itself, so it is loaded here, before pyodbc asks for it by name.
+pyodbc's Linux wheels bring no driver manager (libodbc): they want the system's. Where the system has none, a copy in
+the environment's own ``lib`` folder serves (conda puts it there; ``tools/odbc_driver_manager.py`` does without conda).
+The dynamic loader does not look there by itself, so it is loaded here, before pyodbc asks for it by name.
 """
 
 from __future__ import annotations

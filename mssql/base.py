@@ -1,0 +1,623 @@
+"""DatabaseWrapper: connects, begins and ends transactions, knows the server."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import utils
+from django.db.backends.base.base import NO_DB_ALIAS, BaseDatabaseWrapper
+from django.db.utils import DatabaseErrorWrapper as BaseDatabaseErrorWrapper
+from django.db.utils import NotSupportedError
+from django.utils.asyncio import async_unsafe
+from django.utils.functional import cached_property
+
+from mssql import errors, retry
+from mssql.client import DatabaseClient
+from mssql.connection_advice import connection_advice
+from mssql.connection_string import (
+    Options,
+    ServerAddress,
+    access_token,
+    access_token_source,
+    connection_string,
+    find_driver,
+    masked,
+    parse_server,
+)
+from mssql.creation import DatabaseCreation
+from mssql.cursor import Cursor
+from mssql.features import DatabaseFeatures
+from mssql.instrumentation.conf import InstrumentationConfig
+from mssql.instrumentation.recorder import recorder_for
+from mssql.instrumentation.statement import ConnectionInfo, StatementKind
+from mssql.introspection import DatabaseIntrospection
+from mssql.odbc import pyodbc
+from mssql.operations import DatabaseOperations
+from mssql.pool import Pool, PoolOptions
+from mssql.retry import RetryConfig, RetryPolicy
+from mssql.schema import DatabaseSchemaEditor
+from mssql.server import SQL_SERVER_2017, EngineEdition, ServerInfo
+from mssql.session import Session, Transaction
+from mssql.validation import DatabaseValidation
+
+_FOREIGN_KEYS = """\
+SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id), name
+FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
+
+SQL_SS_TIMESTAMPOFFSET = -155
+SQL_GUID = -11
+SQL_COPT_SS_RESET_CONNECTION = 1246
+SQL_RESET_YES = 1
+
+
+class DatabaseErrorWrapper(BaseDatabaseErrorWrapper):
+    """Maps the driver's exceptions by SQL Server's error number, and hangs what it means on Django's exception.
+
+    pyodbc goes by SQLSTATE alone: a deadlock (40001) is a bare ``Error`` to it and a lock timeout (42000) a
+    ``ProgrammingError``.
+    """
+
+    wrapper: DatabaseWrapper
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if exc_value is None or not isinstance(exc_value, pyodbc.Error):
+            return
+        error = errors.describe(exc_value)
+        default = next(cls.__name__ for cls in type(exc_value).__mro__ if hasattr(utils, cls.__name__))
+        name = errors.exception_name(error, default) if error else default
+        exception = getattr(utils, name)(*exc_value.args)
+        exception.sqlserver = error
+        # What a value did wrong is not the connection's fault.
+        if name not in {"DataError", "IntegrityError"}:
+            self.wrapper.errors_occurred = True
+        if error is not None:
+            self.wrapper.note_failure(error, exception)
+        raise exception.with_traceback(traceback) from exc_value
+
+
+def _binary_column(data: Mapping[str, Any]) -> str:
+    length = data.get("max_length")
+    return f"varbinary({length})" if length and length <= 8000 else "varbinary(max)"
+
+
+def _text_column(data: Mapping[str, Any]) -> str:
+    length = data.get("max_length")
+    return f"nvarchar({length})" if length and length <= 4000 else "nvarchar(max)"
+
+
+class DatabaseWrapper(BaseDatabaseWrapper):
+    # The name by which other packages' as_microsoft() methods know SQL Server.
+    vendor = "microsoft"
+    display_name = "SQL Server"
+    data_types_suffix = {
+        "AutoField": "IDENTITY (1, 1)",
+        "BigAutoField": "IDENTITY (1, 1)",
+        "SmallAutoField": "IDENTITY (1, 1)",
+    }
+    data_type_check_constraints = {
+        "JSONField": "(ISJSON ([%(column)s]) = 1)",
+        "PositiveBigIntegerField": "[%(column)s] >= 0",
+        "PositiveIntegerField": "[%(column)s] >= 0",
+        "PositiveSmallIntegerField": "[%(column)s] >= 0",
+    }
+    # Whether case matters is the column's collation's business; the i… lookups are told apart by the compiler, and
+    # only where the collation is case-sensitive.
+    operators = {
+        "exact": "= %s",
+        "iexact": "= %s",
+        "contains": "LIKE %s ESCAPE '\\'",
+        "icontains": "LIKE %s ESCAPE '\\'",
+        "gt": "> %s",
+        "gte": ">= %s",
+        "lt": "< %s",
+        "lte": "<= %s",
+        "startswith": "LIKE %s ESCAPE '\\'",
+        "endswith": "LIKE %s ESCAPE '\\'",
+        "istartswith": "LIKE %s ESCAPE '\\'",
+        "iendswith": "LIKE %s ESCAPE '\\'",
+    }
+    # For right-hand sides that are expressions. [ begins a set of characters in T-SQL's LIKE.
+    pattern_esc = r"REPLACE(REPLACE(REPLACE(REPLACE({}, '\', '\\'), '%%', '\%%'), '_', '\_'), '[', '\[')"
+    pattern_ops = {
+        "contains": "LIKE '%%' + {} + '%%' ESCAPE '\\'",
+        "icontains": "LIKE '%%' + {} + '%%' ESCAPE '\\'",
+        "startswith": "LIKE {} + '%%' ESCAPE '\\'",
+        "istartswith": "LIKE {} + '%%' ESCAPE '\\'",
+        "endswith": "LIKE '%%' + {} ESCAPE '\\'",
+        "iendswith": "LIKE '%%' + {} ESCAPE '\\'",
+    }
+
+    Database = pyodbc
+    SchemaEditorClass = DatabaseSchemaEditor
+    client_class = DatabaseClient
+    creation_class = DatabaseCreation
+    features_class = DatabaseFeatures
+    introspection_class = DatabaseIntrospection
+    ops_class = DatabaseOperations
+    validation_class = DatabaseValidation
+
+    connection: Session | None
+    ops: DatabaseOperations
+    features: DatabaseFeatures
+
+    # One pool per alias in this process, as the settings are.
+    _pools: dict[str, Pool] = {}
+    _pools_lock = threading.Lock()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server: ServerInfo | None = None
+        self._pool_in_use: Pool | None = None
+
+    # --- Settings ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def options(self) -> Options:
+        """OPTIONS, checked."""
+        options = Options.from_dict(self.settings_dict["OPTIONS"], self.alias)
+        if options.pool:
+            PoolOptions.from_option(options.pool)
+        return options
+
+    @cached_property
+    def instrumentation(self) -> InstrumentationConfig:
+        return InstrumentationConfig.from_options(self.options.instrumentation)
+
+    @cached_property
+    def retry(self) -> RetryConfig:
+        return RetryConfig.from_options(self.options.retry)
+
+    @cached_property
+    def connect_policy(self) -> RetryPolicy:
+        """OPTIONS["retry"]["connect"], unless mssql-django's two keys say otherwise."""
+        policy = self.retry.connect
+        if self.options.connection_retries is not None:
+            policy = replace(policy, attempts=max(self.options.connection_retries, 1))
+        if self.options.connection_retry_backoff_time is not None:
+            seconds = float(self.options.connection_retry_backoff_time)
+            policy = replace(policy, base_delay=seconds, max_delay=seconds)
+        return policy
+
+    @cached_property
+    def data_types(self) -> dict[str, Any]:
+        """Column types, by this alias's settings: nothing of it is written on the class."""
+        return {
+            "AutoField": "int",
+            "BigAutoField": "bigint",
+            "BigIntegerField": "bigint",
+            "BinaryField": _binary_column,
+            "BooleanField": "bit",
+            "CharField": _text_column,
+            "DateField": "date",
+            "DateTimeField": "datetimeoffset" if settings.USE_TZ else "datetime2",
+            "DecimalField": "numeric(%(max_digits)s, %(decimal_places)s)",
+            "DurationField": "bigint",
+            "FileField": _text_column,
+            "FilePathField": _text_column,
+            "FloatField": "double precision",
+            "GenericIPAddressField": "nvarchar(39)",
+            "IPAddressField": "nvarchar(15)",
+            "IntegerField": "int",
+            "JSONField": "json" if self.options.json_storage == "json" else "nvarchar(max)",
+            "OneToOneField": "int",
+            "PositiveBigIntegerField": "bigint",
+            "PositiveIntegerField": "int",
+            "PositiveSmallIntegerField": "smallint",
+            "SlugField": _text_column,
+            "SmallAutoField": "smallint",
+            "SmallIntegerField": "smallint",
+            "TextField": "nvarchar(max)",
+            "TimeField": "time",
+            "UUIDField": "uniqueidentifier"
+            if self.options.uuid_storage == "uniqueidentifier"
+            else "char(32)",
+        }
+
+    @property
+    def address(self) -> ServerAddress:
+        return parse_server(self.settings_dict["HOST"], self.settings_dict["PORT"], self.alias)
+
+    def check_settings(self) -> None:
+        super().check_settings()
+        if self.settings_dict["NAME"] == "" and not self.options.dsn:
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}] has no NAME. Say which database to use; it must exist on the server "
+                "(CREATE DATABASE), since migrate makes tables, not databases."
+            )
+        if len(self.settings_dict["NAME"] or "") > self.ops.max_name_length():
+            raise ImproperlyConfigured(
+                f"DATABASES[{self.alias!r}]['NAME'] has {len(self.settings_dict['NAME'])} characters; SQL Server takes "
+                f"names of up to {self.ops.max_name_length()}."
+            )
+
+    # --- Connecting --------------------------------------------------------------------------------------------------
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """What `pyodbc.connect` takes."""
+        options = self.options
+        driver = "" if options.dsn else find_driver(options.driver, _registered_drivers(), _driver_package())
+        return {
+            "driver": options.dsn or driver,
+            "connection_string": connection_string(self.settings_dict, options, driver, alias=self.alias),
+            "attrs_before": access_token(access_token_source(self.settings_dict, options)),
+            "timeout": options.connection_timeout,
+        }
+
+    @async_unsafe
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Session:
+        pool = self.pool
+        if pool is None:
+            return self._open(conn_params)
+        session, waited_ns = pool.take()
+        self._pool_in_use = pool
+        if waited_ns is not None and session.recorder is not None:
+            session.recorder.connection_acquired(waited_ns)
+        return session
+
+    def _open(self, conn_params: dict[str, Any]) -> Session:
+        """A new session, logged in and set up; tried again while the failure may pass."""
+        address = self.address
+        info = ConnectionInfo(
+            self.alias,
+            self.settings_dict["NAME"] or "master",
+            address.address,
+            address.port,
+            address.instance or None,
+            application_name=self.options.app_name,
+        )
+        recorder = recorder_for(self.instrumentation, info)
+        statement = recorder.begin(StatementKind.CONNECT, "") if recorder is not None else None
+        try:
+            session = retry.connect(
+                lambda: self._log_in(conn_params, info),
+                policy=self.connect_policy,
+                alias=self.alias,
+                recorder=recorder,
+                statement=statement,
+            )
+        except BaseException as error:
+            if recorder is not None and statement is not None:
+                recorder.end(statement, error=error)
+                recorder.close(statement)
+            raise
+        if recorder is not None and statement is not None:
+            recorder.end(statement)
+            recorder.close(statement)
+            recorder.connection_opened(statement.duration_ns or 0)
+        session.recorder = recorder
+        return session
+
+    def _log_in(self, conn_params: dict[str, Any], info: ConnectionInfo) -> Session:
+        try:
+            driver = pyodbc.connect(
+                conn_params["connection_string"],
+                autocommit=True,
+                timeout=conn_params["timeout"],
+                attrs_before=conn_params["attrs_before"],
+            )
+        except pyodbc.Error as error:
+            raise self._explained(error, conn_params) from error
+        session = Session(driver, info, mars=self.options.mars)
+        session.opened_at = time.monotonic()
+        if self.retry.statement.attempts > 1:
+            session.statement_policy = self.retry.statement
+        try:
+            driver.timeout = self.options.query_timeout
+            for keywords in self.options.setencoding:
+                driver.setencoding(**keywords)
+            for keywords in self.options.setdecoding:
+                driver.setdecoding(**keywords)
+            driver.add_output_converter(SQL_SS_TIMESTAMPOFFSET, _datetimeoffset)
+            if self.options.uuid_storage == "uniqueidentifier":
+                driver.add_output_converter(SQL_GUID, _uniqueidentifier)
+            self._set_up(session)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _explained(self, exception: pyodbc.Error, conn_params: dict[str, Any]) -> pyodbc.Error:
+        """The driver's exception, with what was tried and what to do."""
+        error = errors.describe(exception)
+        if error is None:
+            return exception
+        advice = connection_advice(
+            error,
+            address=self.address,
+            driver=conn_params["driver"],
+            user=self.settings_dict["USER"],
+            name=self.settings_dict["NAME"] or "master",
+            timeout=self.options.connection_timeout,
+        )
+        explained = type(exception)(
+            error.sqlstate,
+            "\n".join(
+                part
+                for part in (
+                    str(exception.args[-1]) if exception.args else "",
+                    advice,
+                    f"Tried: {masked(conn_params['connection_string'])}",
+                )
+                if part
+            ),
+        )
+        explained.sqlserver = error
+        return explained
+
+    def _set_up(self, session: Session) -> None:
+        """Bring the session into the state that the settings want, and ask who is there, in one message."""
+        rows = session.run(self._set_up_sql())
+        if not rows:
+            raise pyodbc.OperationalError(
+                "08004", "The server did not answer the questions asked after the login."
+            )
+        server = ServerInfo(*rows[0])
+        session.server = self._server = server
+        session.info.session_id = server.session_id
+        session.info.database = server.database
+        session.info.server_version = server.product_version
+        session.info.instance_name = server.instance_name or session.info.instance_name
+
+    def _set_up_sql(self) -> str:
+        options = self.options
+        lines = [f"SET DATEFORMAT ymd; SET DATEFIRST {options.datefirst};"]
+        if options.isolation_level:
+            lines.append(f"SET TRANSACTION ISOLATION LEVEL {options.isolation_level};")
+        if options.lock_timeout != -1:
+            lines.append(f"SET LOCK_TIMEOUT {options.lock_timeout};")
+        if options.deadlock_priority != "NORMAL":
+            lines.append(f"SET DEADLOCK_PRIORITY {options.deadlock_priority};")
+        for key, value in options.session_context.items():
+            lines.append(
+                f"EXEC sys.sp_set_session_context @key = {_literal(key)}, @value = {_literal(value)};"
+            )
+        return "\n".join([*lines, ServerInfo.QUERY])
+
+    # --- Pool --------------------------------------------------------------------------------------------------------
+
+    @property
+    def pool(self) -> Pool | None:
+        if self.alias == NO_DB_ALIAS or not self.options.pool:
+            return None
+        with self._pools_lock:
+            pool = self._pools.get(self.alias)
+            if pool is None:
+                if self.settings_dict["CONN_MAX_AGE"] != 0:
+                    raise ImproperlyConfigured(
+                        f"DATABASES[{self.alias!r}]: OPTIONS['pool'] keeps connections open by itself; take "
+                        "CONN_MAX_AGE out (or set it to 0)."
+                    )
+                pool = Pool(self._open_for_pool, self._renew, PoolOptions.from_option(self.options.pool))
+                self._pools[self.alias] = pool
+            return pool
+
+    def _open_for_pool(self) -> Session:
+        return self._open(self.get_connection_params())
+
+    def _renew(self, session: Session) -> None:
+        """Make a used session as good as new: what its last user set or left behind (temporary tables, SET options,
+        session context) goes with the reset, which rides on the next message
+        (https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/ce398f9a-7d47-4ede-8f36-9dd6fc21ca43)."""
+        session.driver.set_attr(SQL_COPT_SS_RESET_CONNECTION, SQL_RESET_YES)
+        self._set_up(session)
+
+    def close_pool(self) -> None:
+        with self._pools_lock:
+            pool = self._pools.pop(self.alias, None)
+        if pool is not None:
+            pool.close()
+
+    def _close(self) -> None:
+        session = self.connection
+        if session is None:
+            return
+        pool, self._pool_in_use = self._pool_in_use, None
+        with self.wrap_database_errors:
+            if pool is None:
+                session.close()
+                return
+            try:
+                session.end_use()
+            except pyodbc.Error:
+                pool.discard(session)
+            else:
+                if session.recorder is not None:
+                    session.recorder.connection_released()
+                pool.put(session)
+
+    # --- Cursors and transactions ------------------------------------------------------------------------------------
+
+    def create_cursor(self, name: str | None = None) -> Cursor:
+        assert self.connection is not None
+        return Cursor(self, self.connection)
+
+    @cached_property
+    def wrap_database_errors(self) -> DatabaseErrorWrapper:
+        return DatabaseErrorWrapper(self)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        assert self.connection is not None
+        with self.wrap_database_errors:
+            self.connection.autocommit = autocommit
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        if self.connection is not None and self.connection.transaction is Transaction.LOST:
+            # Asking the server would be error 3903 or 3931. Django marks the outer block for rollback then.
+            raise utils.InternalError(
+                f"Savepoint {sid} is gone: the transaction was rolled back by the server, or can be rolled back as a "
+                "whole only."
+            )
+        super()._savepoint_rollback(sid)
+
+    def _savepoint_commit(self, sid: str) -> None:
+        # T-SQL has no RELEASE: a savepoint lives until the transaction ends. The query log gets its line, so that the
+        # counts of assertNumQueries are those of other backends.
+        if self.queries_logged:
+            self.queries_log.append(
+                {"sql": f"-- RELEASE SAVEPOINT {sid} (nothing was sent)", "time": "0.000"}
+            )
+
+    def note_failure(self, error: errors.SQLServerError, exception: Exception) -> None:
+        """Keep Django's picture of the transaction and the connection true to the server's after an error."""
+        session = self.connection
+        if session is None:
+            return
+        session.failed(error)
+        if session.transaction is Transaction.LOST and self.in_atomic_block:
+            # Without this, what follows a swallowed deadlock would run, and commit, outside of any transaction.
+            self.needs_rollback = True
+            self.rollback_exc = exception
+        if error.connection_state is errors.ConnectionState.BROKEN and not self.in_atomic_block:
+            # The next statement connects anew. Inside of atomic() the block has to end first.
+            self._drop_connection()
+
+    def _drop_connection(self) -> None:
+        session, self.connection = self.connection, None
+        pool, self._pool_in_use = self._pool_in_use, None
+        if session is None:
+            return
+        # It is broken already.
+        with contextlib.suppress(pyodbc.Error):
+            if pool is None:
+                session.close()
+            else:
+                pool.discard(session)
+        if interval := self.options.connection_recovery_interval_msec:
+            time.sleep(interval / 1000)
+
+    def is_usable(self) -> bool:
+        assert self.connection is not None
+        try:
+            self.connection.run("SELECT 1")
+        except pyodbc.Error:
+            return False
+        return True
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        super().close_if_unusable_or_obsolete()
+        session = self.connection
+        if session is not None and session.recorder is not None:
+            session.recorder.clear_propagation(session.run)
+            session.recorder.connection_released()
+
+    # --- Constraints -------------------------------------------------------------------------------------------------
+
+    def disable_constraint_checking(self) -> bool:
+        self._alter_foreign_keys("NOCHECK CONSTRAINT {constraints}")
+        return True
+
+    def enable_constraint_checking(self) -> None:
+        # Called while an exception passes, too: the block's other statements stay refused.
+        needs_rollback, self.needs_rollback = self.needs_rollback, False
+        try:
+            self._alter_foreign_keys("WITH NOCHECK CHECK CONSTRAINT {constraints}")
+        finally:
+            self.needs_rollback = needs_rollback
+
+    def check_constraints(self, table_names: Iterable[str] | None = None) -> None:
+        """Check each row against its foreign keys. Keys that were off are trusted by the optimizer again then
+        (https://learn.microsoft.com/sql/relational-databases/tables/disable-foreign-key-constraints-with-insert-and-update-statements)."""
+        tables = None if table_names is None else set(table_names)
+        self._alter_foreign_keys("WITH CHECK CHECK CONSTRAINT {constraints}", tables)
+
+    def _alter_foreign_keys(self, action: str, tables: set[str] | None = None) -> None:
+        quote = self.ops.quote_name
+        with self.cursor() as cursor:
+            cursor.execute(_FOREIGN_KEYS)
+            constraints: dict[str, list[str]] = {}
+            for schema, table, name in cursor.fetchall():
+                if tables is None or table in tables or f"{schema}].[{table}" in tables:
+                    constraints.setdefault(f"{quote(schema)}.{quote(table)}", []).append(quote(name))
+            if constraints:
+                cursor.execute(
+                    ";\n".join(
+                        f"ALTER TABLE {table} {action.format(constraints=', '.join(names))}"
+                        for table, names in constraints.items()
+                    )
+                )
+
+    # --- Server ------------------------------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> ServerInfo:
+        """What the server said at the last login; connects if there was none."""
+        if self._server is None:
+            with self.temporary_connection():
+                pass
+        assert self._server is not None
+        return self._server
+
+    def get_database_version(self) -> tuple[int, int]:
+        return self.server.version
+
+    def check_database_version_supported(self) -> None:
+        server = self.server
+        if server.engine_edition in {EngineEdition.SYNAPSE, EngineEdition.SYNAPSE_SERVERLESS}:
+            raise NotSupportedError(
+                f"{server.product_name} is not supported: it has no foreign keys, among others."
+            )
+        if not server.at_least(SQL_SERVER_2017):
+            raise NotSupportedError(
+                f"{server.product_name} ({server.product_version}) is not supported. This backend works with SQL "
+                "Server 2017 (14.0) or later, Azure SQL Database, Azure SQL Managed Instance and SQL database in "
+                "Fabric."
+            )
+
+
+def _registered_drivers() -> list[str]:
+    return list(pyodbc.drivers())
+
+
+def _driver_package() -> Path | None:
+    spec = find_spec("mssql_python_odbc")
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+def _literal(value: str | int | bytes | None) -> str:
+    """A value of the session context as T-SQL writes it."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, int):
+        return str(int(value))
+    return "N'" + value.replace("'", "''") + "'"
+
+
+_DATETIMEOFFSET = struct.Struct("<6hI2h")
+
+
+def _datetimeoffset(value: bytes | None) -> datetime.datetime | None:
+    """SQL_SS_TIMESTAMPOFFSET_STRUCT
+    (https://learn.microsoft.com/sql/relational-databases/native-client-odbc-date-time/data-type-support-for-odbc-date-and-time-improvements)."""
+    if value is None:
+        return None
+    year, month, day, hour, minute, second, nanosecond, hours, minutes = _DATETIMEOFFSET.unpack(value)
+    zone = (
+        datetime.UTC
+        if hours == minutes == 0
+        else datetime.timezone(datetime.timedelta(hours=hours, minutes=minutes))
+    )
+    return datetime.datetime(year, month, day, hour, minute, second, nanosecond // 1000, zone)
+
+
+def _uniqueidentifier(value: bytes | None) -> uuid.UUID | None:
+    return None if value is None else uuid.UUID(bytes_le=value)

@@ -1,0 +1,447 @@
+"""Cursor: sends Django's statements through the kept driver cursors, and hands each to the recorder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mssql import retry
+from mssql.instrumentation import plan_capture
+from mssql.instrumentation.statement import Statement, StatementKind
+from mssql.odbc import pyodbc
+from mssql.parameters import Declaration, template
+from mssql.session import Session, Transaction
+
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+
+Row = tuple[Any, ...]
+Params = Sequence[Any] | Mapping[str, Any]
+
+CHUNK = 100
+"""Rows that execute() reads at once. A result of fewer is off the wire when execute() returns: most are."""
+
+_TRANSACTION_VERBS = ("SAVE TRANSACTION", "ROLLBACK TRANSACTION", "COMMIT TRANSACTION", "BEGIN TRANSACTION")
+
+
+class Cursor:
+    """A DB-API cursor on a session of ours.
+
+    ``execute`` goes on to the first result that has rows, past the counts before it, so that "INSERT …; SELECT …" is
+    one statement to its caller; ``rowcount`` is the last count that it passed. An error anywhere on that way, or
+    with the first rows, is raised by ``execute``.
+    """
+
+    arraysize = 1
+
+    def __init__(self, db: DatabaseWrapper, session: Session) -> None:
+        self.db = db
+        self.session = session
+        self.description: Sequence[Any] | None = None
+        self.rowcount = -1
+        self.closed = False
+        self._rows: list[Row] = []
+        self._position = 0
+        self._fetched = 0
+        # The driver cursor, as long as something of its results is unread; whether it is the one for parameters.
+        self._driver: pyodbc.Cursor | None = None
+        self._prepared = False
+        # Whether the driver cursor has moved on to a further result set; such sets that were brought here early.
+        self._moved = False
+        self._further: list[tuple[Sequence[Any], list[Row]]] = []
+        self._statement: Statement | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        # pyodbc's own extras (messages, columns(), …) are those of the driver cursor in use.
+        if name.startswith("_") or self._driver is None:
+            raise AttributeError(f"'Cursor' object has no attribute {name!r}")
+        return getattr(self._driver, name)
+
+    def __enter__(self) -> Cursor:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Only what needs no message: the driver cursor closes itself when it is collected.
+        if self._statement is not None and self.session.recorder is not None:
+            self.session.recorder.close(self._statement, returned_rows=self._fetched)
+
+    @property
+    def connection(self) -> pyodbc.Connection:
+        return self.session.driver
+
+    # --- Statements --------------------------------------------------------------------------------------------------
+
+    def execute(self, sql: str, params: Params | None = None) -> Cursor:
+        self._ready()
+        values: list[Any] = []
+        declarations: list[Declaration] = []
+        if params is not None:
+            prepared = template(sql)
+            sql = prepared.sql
+            values, declarations = prepared.bind(params)
+        session = self.session
+        if session.statement_policy is not None and session.transaction is Transaction.NONE:
+            retry.statement(
+                lambda: self._perform(StatementKind.QUERY, sql, values, declarations),
+                policy=session.statement_policy,
+                alias=self.db.alias,
+                recorder=session.recorder,
+            )
+        elif session.recorder is None:
+            self._send(sql, values, declarations)
+        else:
+            self._perform(StatementKind.QUERY, sql, values, declarations)
+        return self
+
+    def executemany(self, sql: str, param_list: Iterable[Params]) -> Cursor:
+        """Execute for each member of ``param_list``; ``rowcount`` is not known then."""
+        self._ready()
+        rows = list(param_list)
+        if not rows:
+            return self
+        prepared = template(sql)
+        batches = _batches([prepared.bind(row) for row in rows])
+        with self._observed(StatementKind.BATCH, prepared.sql, rows, batch_size=len(rows)) as (_, text):
+            for declarations, batch in batches:
+                self._send_many(text, batch, declarations)
+            self.rowcount = -1
+        return self
+
+    def callproc(
+        self, name: str, params: Sequence[Any] = (), kparams: Mapping[str, Any] | None = None
+    ) -> Sequence[Any]:
+        """Call a stored procedure; its result sets are read from this cursor. Returns ``params`` as they were:
+        the driver's Python layer gives no output parameters back."""
+        self._ready()
+        procedure = ".".join(map(self.db.ops.quote_name, name.split(".")))
+        places = ["%s"] * len(params)
+        if kparams:
+            named = [f"@{key.removeprefix('@')} = %s" for key in kparams]
+            sql = f"EXEC {procedure} {', '.join(places + named)}"
+        else:
+            # ODBC's escape: the driver calls the procedure by name, without a batch to parse.
+            arguments = f"({', '.join(places)})" if places else ""
+            sql = f"{{CALL {procedure}{arguments}}}"
+        prepared = template(sql)
+        values, declarations = prepared.bind([*params, *(kparams or {}).values()])
+        self._perform(StatementKind.PROCEDURE, prepared.sql, values, declarations, name)
+        return params
+
+    def _ready(self) -> None:
+        if self.closed:
+            raise pyodbc.ProgrammingError("HY010", "The cursor is closed.")
+        if self._driver is not None or self._statement is not None:
+            self._abandon()
+        session = self.session
+        if session.reading is not None:
+            session.settle()
+        if session.transaction is Transaction.OWED:
+            session.begin()
+        self.description = None
+        self.rowcount = -1
+        self._rows = []
+        self._position = self._fetched = 0
+        self._moved = False
+        self._further.clear()
+
+    def _perform(
+        self,
+        kind: StatementKind,
+        sql: str,
+        values: list[Any],
+        declarations: list[Declaration],
+        procedure: str | None = None,
+    ) -> None:
+        if kind is StatementKind.QUERY and sql.startswith(_TRANSACTION_VERBS):
+            kind = StatementKind.TRANSACTION
+        with self._observed(kind, sql, values, procedure=procedure) as (statement, text):
+            recorder = self.session.recorder
+            wanted = statement is not None and recorder is not None and recorder.wants_actual_plan(statement)
+            if not (wanted and self._send_with_plan(text, values, declarations, statement)):
+                self._send(text, values, declarations)
+
+    @contextmanager
+    def _observed(
+        self,
+        kind: StatementKind,
+        sql: str,
+        params: Sequence[Any],
+        *,
+        batch_size: int | None = None,
+        procedure: str | None = None,
+    ) -> Iterator[tuple[Statement | None, str]]:
+        """Tell the recorder what the block does; the block sends the text that it is given."""
+        session = self.session
+        recorder = session.recorder
+        if recorder is None:
+            yield None, sql
+            return
+        statement = recorder.begin(
+            kind,
+            sql,
+            params,
+            batch_size=batch_size,
+            procedure=procedure,
+            in_transaction=session.in_transaction,
+        )
+        try:
+            yield (
+                statement,
+                sql if recorder.propagator is None else recorder.outgoing(statement, sql, session.run),
+            )
+        except BaseException as error:
+            recorder.end(statement, error=error)
+            recorder.close(statement)
+            raise
+        recorder.end(statement, rowcount=self.rowcount)
+        if self._driver is None:
+            recorder.close(statement, returned_rows=self._fetched if self.description else None)
+        else:
+            self._statement = statement
+
+    def _send(self, sql: str, values: list[Any], declarations: list[Declaration]) -> None:
+        self._prepared = bool(values)
+        driver = self._driver = self.session.take(self._prepared)
+        try:
+            if values:
+                driver.setinputsizes(declarations)
+                driver.execute(sql, values)
+            else:
+                driver.execute(sql)
+            self._load()
+        except BaseException:
+            self._discard()
+            raise
+
+    def _send_many(self, sql: str, rows: list[list[Any]], declarations: list[Declaration]) -> None:
+        for values in rows:
+            self._send(sql, values, declarations)
+
+    def _send_with_plan(
+        self, sql: str, values: list[Any], declarations: list[Declaration], statement: Statement
+    ) -> bool:
+        """Execute with the actual plan asked for. It comes between the results, so that all of them are read at once.
+        False, and nothing was executed, where plans are not to be had."""
+        session = self.session
+        self._prepared = bool(values)
+        driver = self._driver = session.take(self._prepared)
+        try:
+            if values:
+                driver.setinputsizes(declarations)
+            results = plan_capture.run_with_plan(session.driver, driver, sql, values, statement)
+        except BaseException:
+            self._discard()
+            raise
+        self._release()
+        counts = [
+            result.rowcount for result in results if result.description is None and result.rowcount >= 0
+        ]
+        self.rowcount = counts[-1] if counts else -1
+        self._further = [
+            (result.description, result.rows) for result in results if result.description is not None
+        ]
+        self._fetched = sum(len(rows) for _, rows in self._further)
+        if self._further:
+            self.description, self._rows = self._further.pop(0)
+        return True
+
+    # --- Results -----------------------------------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Go on to the first result with rows, and read its first ones."""
+        driver = self._driver
+        assert driver is not None
+        self.rowcount = driver.rowcount
+        while driver.description is None:
+            if not driver.nextset():
+                self._release()
+                return
+            # A trigger's counts come first, the statement's own last.
+            if driver.rowcount >= 0:
+                self.rowcount = driver.rowcount
+        self._begin_set()
+
+    def _begin_set(self) -> None:
+        driver = self._driver
+        assert driver is not None
+        self.description = driver.description
+        self._position = 0
+        self._rows = list(map(tuple, driver.fetchmany(CHUNK)))
+        self._fetched += len(self._rows)
+        if len(self._rows) < CHUNK:
+            self._end_set()
+        else:
+            self.session.reading = self
+
+    def _end_set(self) -> None:
+        """The rows of a set were read to the end: go on to the next set, or let the driver cursor go."""
+        driver = self._driver
+        assert driver is not None
+        while driver.nextset():
+            if driver.description is not None:
+                self._moved = True
+                self.session.reading = self
+                return
+        self._release()
+
+    def _read(self, size: int | None) -> list[Row]:
+        """Rows that are still on the wire: ``size`` of them, or all."""
+        driver = self._driver
+        if driver is None or self._moved:
+            return []
+        try:
+            rows = list(map(tuple, driver.fetchall() if size is None else driver.fetchmany(size)))
+            self._fetched += len(rows)
+            if size is None or len(rows) < size:
+                self._end_set()
+        except BaseException:
+            self._discard()
+            raise
+        return rows
+
+    def buffer(self) -> None:
+        """Bring everything that is unread to this side, because another statement wants the wire."""
+        if not self._moved:
+            self._rows = self._rows[self._position :] + self._read(None)
+            self._position = 0
+        while (driver := self._driver) is not None:
+            self._moved = False
+            description = driver.description
+            self._further.append((description, self._read(None)))
+
+    def _release(self) -> None:
+        """All results were read: the driver cursor can serve the next statement."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            self._let_go()
+            self.session.keep(self._prepared, driver)
+
+    def _discard(self) -> None:
+        """Give up the driver cursor, whatever it is at."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            self._let_go()
+            # Most likely the connection is gone, which the statement's own error tells.
+            with contextlib.suppress(pyodbc.Error):
+                driver.close()
+
+    def _let_go(self) -> None:
+        self._moved = False
+        if self.session.reading is self:
+            self.session.reading = None
+        self._close_statement()
+
+    def _close_statement(self) -> None:
+        statement, self._statement = self._statement, None
+        if statement is not None and self.session.recorder is not None:
+            self.session.recorder.close(statement, returned_rows=self._fetched)
+
+    def _abandon(self) -> None:
+        """The caller wants no more of the results. A short rest is read, so that the driver cursor can be kept; for a
+        long one the driver tells the server to stop."""
+        if self._driver is not None and not self._moved:
+            with contextlib.suppress(pyodbc.Error):
+                if self._driver.fetchone() is None:
+                    self._end_set()
+        self._discard()
+        self._close_statement()
+
+    def fetchone(self) -> Row | None:
+        self._check_rows()
+        if self._position >= len(self._rows):
+            self._rows = self._read(CHUNK)
+            self._position = 0
+            if not self._rows:
+                return None
+        row = self._rows[self._position]
+        self._position += 1
+        return row
+
+    def fetchmany(self, size: int | None = None) -> list[Row]:
+        self._check_rows()
+        size = self.arraysize if size is None else size
+        rows = self._rows
+        if self._position or len(rows) > size:
+            rows = rows[self._position : self._position + size]
+            self._position += len(rows)
+        else:
+            self._rows = []
+        if len(rows) < size:
+            rows += self._read(size - len(rows))
+        return rows
+
+    def fetchall(self) -> list[Row]:
+        self._check_rows()
+        rows = self._rows[self._position :] if self._position else self._rows
+        self._rows = []
+        self._position = 0
+        return rows + self._read(None) if self._driver is not None else rows
+
+    def fetchval(self) -> Any:
+        row = self.fetchone()
+        return None if row is None else row[0]
+
+    def __iter__(self) -> Iterator[Row]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def nextset(self) -> bool:
+        """Go on to the next result set that has rows."""
+        if self.closed:
+            raise pyodbc.ProgrammingError("HY010", "The cursor is closed.")
+        if self._driver is not None and not self._moved:
+            self._read(None)
+        self._rows = []
+        self._position = 0
+        if self._further:
+            self.description, self._rows = self._further.pop(0)
+            return True
+        if self._driver is None:
+            self.description = None
+            return False
+        self._moved = False
+        try:
+            self._begin_set()
+        except BaseException:
+            self._discard()
+            raise
+        return True
+
+    def _check_rows(self) -> None:
+        if self.closed:
+            raise pyodbc.ProgrammingError("HY010", "The cursor is closed.")
+        if self.description is None:
+            raise pyodbc.ProgrammingError("24000", "No results: the previous statement returned no rows.")
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._driver is not None or self._statement is not None:
+            self._abandon()
+        self._rows = []
+        self._further.clear()
+
+    def setinputsizes(self, sizes: Sequence[Any]) -> None:
+        """PEP 249 lets a driver declare parameters by itself; this one does."""
+
+    def setoutputsize(self, size: int, column: int | None = None) -> None:
+        """PEP 249 lets a driver ignore it."""
+
+
+def _batches(
+    bound: list[tuple[list[Any], list[Declaration]]],
+) -> list[tuple[list[Declaration], list[list[Any]]]]:
+    """Neighbouring rows with equal declarations, which go out as executions of one prepared statement."""
+    batches: list[tuple[list[Declaration], list[list[Any]]]] = []
+    for values, declarations in bound:
+        if batches and batches[-1][0] == declarations:
+            batches[-1][1].append(values)
+        else:
+            batches.append((declarations, [values]))
+    return batches

@@ -1,0 +1,242 @@
+"""What SQL Server can do, as Django's flags; what a server's version or edition adds, as properties."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import ProgrammingError
+from django.db.backends.base.features import BaseDatabaseFeatures
+from django.utils.functional import cached_property
+
+from mssql.server import SQL_SERVER_2017, SQL_SERVER_2019, SQL_SERVER_2022, SQL_SERVER_2025
+
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+    from mssql.server import ServerInfo
+
+
+class DatabaseFeatures(BaseDatabaseFeatures):
+    connection: DatabaseWrapper
+
+    minimum_database_version = (SQL_SERVER_2017,)
+
+    # --- Connections and transactions --------------------------------------------------------------------------------
+
+    # A result that is read in chunks stays on the wire until another statement wants it; the rest is then brought to
+    # this side first (Cursor.buffer), so chunked reads are right with MARS and without.
+    can_use_chunked_reads = True
+    can_rollback_ddl = True
+    # T-SQL has no RELEASE SAVEPOINT.
+    can_release_savepoints = False
+    # Constraints are checked by each statement; there is no DEFERRABLE.
+    can_defer_constraint_checks = False
+    supports_deferrable_unique_constraints = False
+    closed_cursor_error_class = ProgrammingError
+    supports_paramstyle_pyformat = True
+    # A request takes 2,100 parameters, of which sp_executesql needs two for itself
+    # (https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server).
+    max_query_params = 2098
+    supports_callproc_kwargs = True
+    create_test_procedure_without_params_sql = "CREATE PROCEDURE test_procedure AS BEGIN SELECT 1; END"
+    create_test_procedure_with_int_param_sql = (
+        "CREATE PROCEDURE test_procedure @p_i int AS BEGIN SELECT @p_i; END"
+    )
+
+    # --- Tests -------------------------------------------------------------------------------------------------------
+
+    can_clone_databases = True
+    test_now_utc_template = "SYSUTCDATETIME()"
+    insert_test_table_with_defaults = "INSERT INTO {} DEFAULT VALUES"
+
+    # --- Queries -----------------------------------------------------------------------------------------------------
+
+    # GROUP BY takes no ordinals (error 164).
+    allows_group_by_select_index = False
+    # ORDER BY in a subquery without TOP or OFFSET is an error (1033), not a luxury.
+    ignores_unnecessary_order_by_in_subqueries = False
+    supports_order_by_nulls_modifier = False
+    order_by_nulls_first = True
+    # No DISTINCT ON.
+    can_distinct_on_fields = False
+    has_select_for_update = True
+    has_select_for_update_nowait = True
+    has_select_for_update_skip_locked = True
+    has_select_for_update_of = True
+    # A lock is a hint at the table, not a clause at the end.
+    for_update_after_from = True
+    greatest_least_ignores_nulls = True
+    supports_slicing_ordering_in_compound = True
+    supports_aggregate_filter_clause = False
+    supports_aggregate_order_by_clause = True
+    # STRING_AGG takes no DISTINCT.
+    supports_aggregate_distinct_multiple_argument = False
+    supports_any_value = False
+    supports_over_clause = True
+    # RANGE takes UNBOUNDED and CURRENT ROW only.
+    supports_frame_range_fixed_distance = False
+    # No EXCLUDE in a window frame.
+    supports_frame_exclusion = False
+    # A condition is no value in T-SQL; CASE WHEN makes one of it.
+    supports_boolean_expr_in_select_clause = False
+    supports_comparing_boolean_expr = False
+    supports_logical_xor = False
+    # No row values.
+    supports_tuple_lookups = False
+    supports_tuple_comparison_against_subquery = False
+    supports_regex_backreferencing = False
+    supports_temporal_subtraction = True
+    supported_explain_formats = {"TEXT", "XML", "JSON"}
+
+    # --- Writing rows ------------------------------------------------------------------------------------------------
+
+    can_return_columns_from_insert = True
+    can_return_rows_from_bulk_insert = True
+    supports_ignore_conflicts = True
+    supports_update_conflicts = True
+    supports_update_conflicts_with_target = True
+
+    # --- Types -------------------------------------------------------------------------------------------------------
+
+    has_real_datatype = True
+    supports_unlimited_charfield = True
+    supports_uuid4_function = True
+    supports_uuid4_function_in_default = True
+    # JSON is text with a check, so that no operators come with it.
+    has_json_operators = False
+    # JSON paths count from the front.
+    supports_json_negative_indexing = False
+
+    # --- Schema ------------------------------------------------------------------------------------------------------
+
+    requires_literal_defaults = True
+    supports_comments = True
+    supports_tablespaces = True
+    can_rename_index = True
+    supports_covering_indexes = True
+    # The predicate of a filtered index compares columns with constants
+    # (https://learn.microsoft.com/sql/t-sql/statements/create-index-transact-sql).
+    supports_functions_in_partial_indexes = False
+    # A key column cannot be nvarchar(max).
+    supports_index_on_text_field = False
+    supports_stored_generated_columns = True
+    supports_virtual_generated_columns = True
+
+    # --- Facts of the server -----------------------------------------------------------------------------------------
+
+    @property
+    def server(self) -> ServerInfo:
+        return self.connection.server
+
+    @property
+    def is_sql_server_2019(self) -> bool:
+        """SQL Server 2019 or later, or an Azure service; so the next two."""
+        return self.server.at_least(SQL_SERVER_2019)
+
+    @property
+    def is_sql_server_2022(self) -> bool:
+        return self.server.at_least(SQL_SERVER_2022)
+
+    @property
+    def is_sql_server_2025(self) -> bool:
+        return self.server.at_least(SQL_SERVER_2025)
+
+    @property
+    def supports_utf8_collations(self) -> bool:
+        return self.is_sql_server_2019
+
+    @property
+    def supports_openjson(self) -> bool:
+        # https://learn.microsoft.com/sql/t-sql/functions/openjson-transact-sql
+        return self.server.compatibility_level >= 130
+
+    @property
+    def supports_datetrunc(self) -> bool:
+        return self.is_sql_server_2022
+
+    @property
+    def has_native_greatest_least(self) -> bool:
+        return self.is_sql_server_2022
+
+    @property
+    def supports_is_distinct_from(self) -> bool:
+        return self.is_sql_server_2022
+
+    @property
+    def has_json_object(self) -> bool:
+        """JSON_OBJECT and JSON_ARRAY."""
+        return self.is_sql_server_2022
+
+    @property
+    def has_json_path_exists(self) -> bool:
+        return self.is_sql_server_2022
+
+    @property
+    def has_json_aggregates(self) -> bool:
+        """JSON_OBJECTAGG and JSON_ARRAYAGG."""
+        return self.is_sql_server_2025
+
+    @property
+    def has_native_json_type(self) -> bool:
+        return self.is_sql_server_2025
+
+    @property
+    def supports_regexp_like(self) -> bool:
+        # https://learn.microsoft.com/sql/t-sql/functions/regexp-like-transact-sql
+        return self.is_sql_server_2025 and self.server.compatibility_level >= 170
+
+    @property
+    def has_native_uuid_field(self) -> bool:  # type: ignore[override]
+        return self.connection.options.uuid_storage == "uniqueidentifier"
+
+    @property
+    def has_native_json_field(self) -> bool:  # type: ignore[override]
+        return self.connection.options.json_storage == "json"
+
+    @property
+    def supports_primitives_in_json_field(self) -> bool:  # type: ignore[override]
+        # Before 2022 ISJSON() knows objects and arrays only.
+        return self.is_sql_server_2022
+
+    @property
+    def is_case_sensitive(self) -> bool:
+        """Whether the database's own collation tells case apart."""
+        collation = self.server.collation.upper()
+        return "_CS" in collation or "_BIN" in collation
+
+    @property
+    def has_case_insensitive_like(self) -> bool:  # type: ignore[override]
+        return not self.is_case_sensitive
+
+    @property
+    def ignores_table_name_case(self) -> bool:  # type: ignore[override]
+        return not self.is_case_sensitive
+
+    @cached_property
+    def introspected_field_types(self) -> dict[str, str]:  # type: ignore[override]
+        return {
+            **super().introspected_field_types,
+            "DurationField": "BigIntegerField",
+            "GenericIPAddressField": "CharField",
+            "PositiveBigIntegerField": "BigIntegerField",
+            "PositiveIntegerField": "IntegerField",
+            "PositiveSmallIntegerField": "SmallIntegerField",
+        }
+
+    @cached_property
+    def test_collations(self) -> dict[str, str]:  # type: ignore[override]
+        return {
+            "ci": "Latin1_General_100_CI_AS",
+            "cs": "Latin1_General_100_CS_AS",
+            "non_default": "Latin1_General_100_CS_AI",
+            "swedish_ci": "Finnish_Swedish_100_CI_AS",
+            "virtual": "Latin1_General_100_CI_AS",
+        }
+
+    # --- Django's own test suite -------------------------------------------------------------------------------------
+
+    @cached_property
+    def django_test_skips(self) -> dict[str, set[str]]:  # type: ignore[override]
+        skips: dict[str, set[str]] = {}
+        return skips
+
+    django_test_expected_failures: set[Any] = set()

@@ -1,0 +1,26 @@
+"""Checks of single fields against what SQL Server can store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core import checks
+from django.db.backends.base.validation import BaseDatabaseValidation
+
+
+class DatabaseValidation(BaseDatabaseValidation):
+    def check_field_type(self, field: Any, field_type: str) -> list[checks.CheckMessage]:
+        """Warn of keys and indexes on nvarchar(max) and varbinary(max), which SQL Server refuses
+        (https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server)."""
+        if "(max)" in field_type and (field.db_index or field.unique):
+            kind = "primary_key" if field.primary_key else "unique" if field.unique else "db_index"
+            return [
+                checks.Error(
+                    f"SQL Server does not index a column of type {field_type}.",
+                    hint=f"Take {kind} away from {type(field).__name__}, or give the field a max_length that fits "
+                    "an index key (850 characters for nvarchar).",
+                    obj=field,
+                    id="mssql.E001",
+                )
+            ]
+        return []
