@@ -34,6 +34,11 @@ class Instruments(NamedTuple):
     create_time: Histogram
     use_time: Histogram
     wait_time: Histogram
+    pool_max: UpDownCounter
+    pool_idle_max: UpDownCounter
+    pool_idle_min: UpDownCounter
+    pool_pending: UpDownCounter
+    pool_timeouts: Counter
     retries: Counter
     deadlocks: Counter
     lock_timeouts: Counter
@@ -55,6 +60,9 @@ def make_instruments(meter: Meter) -> Instruments:
     def count(name: str, unit: str, description: str) -> Counter:
         return meter.create_counter(name, unit, description)
 
+    def level(name: str, unit: str, description: str) -> UpDownCounter:
+        return meter.create_up_down_counter(name, unit, description)
+
     return Instruments(
         duration=seconds(semconv.DB_CLIENT_OPERATION_DURATION, "Duration of database client operations."),
         returned_rows=meter.create_histogram(
@@ -63,7 +71,7 @@ def make_instruments(meter: Meter) -> Instruments:
             "Rows that an operation returned and the application read.",
             explicit_bucket_boundaries_advisory=list(ROW_BUCKETS),
         ),
-        connections=meter.create_up_down_counter(
+        connections=level(
             semconv.DB_CLIENT_CONNECTION_COUNT, "{connection}", "Connections that are open, by state."
         ),
         create_time=seconds(semconv.DB_CLIENT_CONNECTION_CREATE_TIME, "Time to make a connection."),
@@ -71,6 +79,21 @@ def make_instruments(meter: Meter) -> Instruments:
             semconv.DB_CLIENT_CONNECTION_USE_TIME, "Time from taking a connection to giving it back."
         ),
         wait_time=seconds(semconv.DB_CLIENT_CONNECTION_WAIT_TIME, "Time to get a connection from the pool."),
+        pool_max=level(semconv.DB_CLIENT_CONNECTION_MAX, "{connection}", "Most connections of the pool."),
+        pool_idle_max=level(
+            semconv.DB_CLIENT_CONNECTION_IDLE_MAX, "{connection}", "Most idle connections of the pool."
+        ),
+        pool_idle_min=level(
+            semconv.DB_CLIENT_CONNECTION_IDLE_MIN, "{connection}", "Idle connections that the pool keeps."
+        ),
+        pool_pending=level(
+            semconv.DB_CLIENT_CONNECTION_PENDING_REQUESTS, "{request}", "Threads that wait for a connection."
+        ),
+        pool_timeouts=count(
+            semconv.DB_CLIENT_CONNECTION_TIMEOUTS,
+            "{timeout}",
+            "Threads that waited in vain for a connection.",
+        ),
         retries=count(semconv.MSSQL_RETRIES, "{retry}", "Attempts that failed and were made again."),
         deadlocks=count(
             semconv.MSSQL_DEADLOCKS, "{deadlock}", "Statements that were chosen as deadlock victim."
@@ -157,12 +180,7 @@ class MetricsObserver(Observer):
         self._move_to(None)
 
     def _pool(self) -> Attributes:
-        """The name that the conventions give a pool without one: server.address:server.port/db.namespace."""
-        known = self._attributes.for_metrics
-        address = known.get(semconv.SERVER_ADDRESS, "")
-        port = known.get(semconv.SERVER_PORT, semconv.DEFAULT_PORT)
-        name = f"{address}:{port}/{known.get(semconv.DB_NAMESPACE, '')}"
-        return {semconv.DB_CLIENT_CONNECTION_POOL_NAME: name}
+        return _pool_name(self._attributes)
 
     def _move_to(self, state: str | None) -> None:
         if state == self._state:
@@ -178,6 +196,52 @@ class MetricsObserver(Observer):
         elif state == "used":
             self._used_since_ns = now
         self._state = state
+
+
+class PoolMetrics:
+    """What only the pool itself knows: its limits, who waits and who waited in vain. Safe in threads."""
+
+    def __init__(self, connection: ConnectionInfo, instruments: Instruments | None = None) -> None:
+        self._attributes = _pool_name(ConnectionAttributes(connection))
+        self._instruments = instruments or _instruments()
+        self._limits = (0, 0, 0)
+
+    def limits(self, max_size: int, min_size: int) -> None:
+        """How many connections there may be, and how many idle ones are kept."""
+        self._set_limits((max_size, max_size, min_size))
+
+    def closed(self) -> None:
+        """The pool is no more, so its limits no longer count."""
+        self._set_limits((0, 0, 0))
+
+    def _set_limits(self, limits: tuple[int, int, int]) -> None:
+        made = self._instruments
+        counters = (made.pool_max, made.pool_idle_max, made.pool_idle_min)
+        for counter, now, before in zip(counters, limits, self._limits, strict=True):
+            counter.add(now - before, self._attributes)
+        self._limits = limits
+
+    def waiting(self, change: int) -> None:
+        """One thread more (1) or less (-1) waits for a connection."""
+        self._instruments.pool_pending.add(change, self._attributes)
+
+    def timed_out(self) -> None:
+        """A thread gave up waiting."""
+        self._instruments.pool_timeouts.add(1, self._attributes)
+
+
+def pool_metrics_for(config: InstrumentationConfig, connection: ConnectionInfo) -> PoolMetrics | None:
+    """The pool's metrics; None when metrics are off."""
+    return PoolMetrics(connection) if config.enabled and config.metrics else None
+
+
+def _pool_name(attributes: ConnectionAttributes) -> Attributes:
+    """The name that the conventions give a pool without one: server.address:server.port/db.namespace."""
+    known = attributes.for_metrics
+    address = known.get(semconv.SERVER_ADDRESS, "")
+    port = known.get(semconv.SERVER_PORT, semconv.DEFAULT_PORT)
+    name = f"{address}:{port}/{known.get(semconv.DB_NAMESPACE, '')}"
+    return {semconv.DB_CLIENT_CONNECTION_POOL_NAME: name}
 
 
 def _context_of(statement: Statement) -> otel_context.Context | None:
