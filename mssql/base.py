@@ -41,7 +41,7 @@ from mssql.creation import DatabaseCreation
 from mssql.cursor import Cursor
 from mssql.features import DatabaseFeatures
 from mssql.instrumentation.conf import InstrumentationConfig
-from mssql.instrumentation.recorder import recorder_for
+from mssql.instrumentation.recorder import Recorder, recorder_for
 from mssql.instrumentation.statement import ConnectionInfo, StatementKind
 from mssql.introspection import DatabaseIntrospection
 from mssql.odbc import pyodbc
@@ -197,7 +197,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         return policy
 
     @cached_property
-    def data_types(self) -> dict[str, Any]:
+    def data_types(self) -> dict[str, Any]:  # type: ignore[override]
         """Column types, by this alias's settings: nothing of it is written on the class."""
         return {
             "AutoField": "int",
@@ -230,6 +230,11 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             if self.options.uuid_storage == "uniqueidentifier"
             else "char(32)",
         }
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The recorder of the session in use; None where nobody wants to know."""
+        return None if self.connection is None else self.connection.recorder
 
     @property
     def address(self) -> ServerAddress:
@@ -465,7 +470,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                 f"Savepoint {sid} is gone: the transaction was rolled back by the server, or can be rolled back as a "
                 "whole only."
             )
-        super()._savepoint_rollback(sid)
+        super()._savepoint_rollback(sid)  # type: ignore[misc]
 
     def _savepoint_commit(self, sid: str) -> None:
         # T-SQL has no RELEASE: a savepoint lives until the transaction ends. The query log gets its line, so that the

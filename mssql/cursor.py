@@ -102,8 +102,6 @@ class Cursor:
         """Execute for each member of ``param_list``; ``rowcount`` is not known then."""
         self._ready()
         rows = list(param_list)
-        if not rows:
-            return self
         prepared = template(sql)
         batches = _batches([prepared.bind(row) for row in rows])
         with self._observed(StatementKind.BATCH, prepared.sql, rows, batch_size=len(rows)) as (_, text):
@@ -161,8 +159,12 @@ class Cursor:
             kind = StatementKind.TRANSACTION
         with self._observed(kind, sql, values, procedure=procedure) as (statement, text):
             recorder = self.session.recorder
-            wanted = statement is not None and recorder is not None and recorder.wants_actual_plan(statement)
-            if not (wanted and self._send_with_plan(text, values, declarations, statement)):
+            if (
+                statement is None
+                or recorder is None
+                or not recorder.wants_actual_plan(statement)
+                or not self._send_with_plan(text, values, declarations, statement)
+            ):
                 self._send(text, values, declarations)
 
     @contextmanager
@@ -238,16 +240,17 @@ class Cursor:
             self._discard()
             raise
         self._release()
-        counts = [
-            result.rowcount for result in results if result.description is None and result.rowcount >= 0
-        ]
-        self.rowcount = counts[-1] if counts else -1
-        self._further = [
-            (result.description, result.rows) for result in results if result.description is not None
-        ]
-        self._fetched = sum(len(rows) for _, rows in self._further)
-        if self._further:
-            self.description, self._rows = self._further.pop(0)
+        if results is None:
+            return False
+        sets: list[tuple[Sequence[Any], list[Row]]] = []
+        for result in results:
+            if result.description is not None:
+                sets.append((result.description, result.rows))
+                self._fetched += len(result.rows)
+            elif not sets and result.rowcount >= 0:
+                self.rowcount = result.rowcount
+        if sets:
+            (self.description, self._rows), *self._further = sets
         return True
 
     # --- Results -----------------------------------------------------------------------------------------------------
