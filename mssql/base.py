@@ -57,6 +57,9 @@ _FOREIGN_KEYS = """\
 SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id), name
 FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
 
+# pyodbc hands longer values over piece by piece, for which the driver prepares and executes in two messages.
+_ANY_LENGTH = 2**31 - 1
+
 SQL_SS_TIMESTAMPOFFSET = -155
 SQL_GUID = -11
 SQL_COPT_SS_RESET_CONNECTION = 1246
@@ -326,6 +329,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             session.statement_policy = self.retry.statement
         try:
             driver.timeout = self.options.query_timeout
+            driver.maxwrite = _ANY_LENGTH
             for keywords in self.options.setencoding:
                 driver.setencoding(**keywords)
             for keywords in self.options.setdecoding:
