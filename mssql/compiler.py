@@ -1,0 +1,642 @@
+"""SQL statements for what T-SQL says differently: paging, grouping, compound queries, locks, inserts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet, FullResultSet
+from django.db import NotSupportedError
+from django.db.models import AutoField, Field, Q
+from django.db.models.constants import OnConflict
+from django.db.models.expressions import Col, Expression, RawSQL, Ref, Value
+from django.db.models.fields import AutoFieldMixin
+from django.db.models.sql import compiler
+from django.db.transaction import TransactionManagementError
+from django.utils.hashable import make_hashable
+
+from mssql import bulk
+from mssql.expressions import (
+    ConditionValue,
+    as_value,
+    implementation_for,
+    is_condition,
+    is_constant,
+    takes_values,
+    with_values,
+)
+
+SQL = tuple[str, tuple[Any, ...]]
+
+LIFTED = "[__lifted]"
+"""Alias of the CROSS APPLY that computes expressions once, so that GROUP BY and aggregates can name them."""
+
+
+class SQLCompiler(compiler.SQLCompiler):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lifted: dict[Any, SQL] = {}
+        self._hints: dict[str, str] = {}
+
+    # Expressions
+
+    def compile(self, node: Any) -> tuple[str, Sequence[Any]]:
+        cls = type(node)
+        if (own := getattr(node, "as_microsoft", None)) is not None:
+            sql, params = own(self, self.connection)
+        else:
+            if takes_values(cls):
+                node = with_values(node)
+            if (implementation := implementation_for(cls)) is not None:
+                sql, params = implementation(node, self, self.connection)
+            else:
+                sql, params = node.as_sql(self, self.connection)
+        if self._lifted and (reference := self._lifted_reference(sql, params)):
+            return reference, ()
+        return sql, params
+
+    def lift(self, node: Any) -> Expression:
+        """Return an expression that names the value of ``node``, computed in FROM."""
+        sql, params = self.compile(node)
+        return RawSQL(self._lift(sql, params), (), output_field=node._output_field_or_none)
+
+    def _lift(self, sql: str, params: Sequence[Any]) -> str:
+        if reference := self._lifted_reference(sql, params):
+            return reference
+        self._lifted[sql, make_hashable(tuple(params))] = sql, tuple(params)
+        return f"{LIFTED}.[value{len(self._lifted)}]"
+
+    def _lifted_reference(self, sql: str, params: Sequence[Any]) -> str | None:
+        if sql.startswith(LIFTED):
+            return sql
+        key = sql, make_hashable(tuple(params))
+        for number, known in enumerate(self._lifted, start=1):
+            if known == key:
+                return f"{LIFTED}.[value{number}]"
+        return None
+
+    # SELECT
+
+    def pre_sql_setup(self, with_col_aliases: bool = False) -> tuple[list[Any], list[Any], list[Any]]:
+        extra_select, order_by, group_by = super().pre_sql_setup(with_col_aliases=with_col_aliases)
+        grouped = [
+            (self._lift(sql, params), ()) if _needs_lifting(sql, params) else (sql, params)
+            for sql, params in group_by
+        ]
+        if grouped != group_by:
+            # What is selected and ordered by must now name the lifted expressions.
+            self.select = [(expr, self._selected_sql(expr), alias) for expr, _, alias in self.select]
+            order_by = [(expr, (*self.compile(expr), is_ref)) for expr, (_, _, is_ref) in order_by]
+            extra_select = self.get_extra_select(order_by, self.select)
+        return extra_select, order_by, grouped
+
+    def _selected_sql(self, expression: Any) -> SQL:
+        try:
+            sql, params = self.compile(expression)
+        except EmptyResultSet:
+            value = getattr(expression, "empty_result_set_value", NotImplemented)
+            return ("0", ()) if value is NotImplemented else self.compile(Value(value))
+        except FullResultSet:
+            return self.compile(Value(True))
+        sql, params = expression.select_format(self, sql, params)
+        if self._lifted and (reference := self._lifted_reference(sql, params)):
+            return reference, ()
+        return sql, params
+
+    def get_order_by(self) -> list[Any]:
+        """Leave out constants (error 408) and what is ordered by already (error 169)."""
+        result: list[Any] = []
+        seen: set[Any] = set()
+        ordering = super().get_order_by()
+        for entry in ordering:
+            expression, (_, _, is_ref) = entry[0], entry[1]
+            source = expression.expression
+            if isinstance(source, Ref) and not self.query.combinator:
+                source = source.source
+            if not self.query.combinator and is_constant(source):
+                continue
+            if len(ordering) > 1:
+                sql, params = self.compile(source)
+                if (key := (sql, make_hashable(tuple(params)))) in seen:
+                    continue
+                seen.add(key)
+            result.append(entry)
+        return result
+
+    def get_from_clause(self) -> tuple[list[str], list[Any]]:
+        if getattr(self, "having", None) is not None:
+            # An aggregate that stands in HAVING alone has to be lifted before FROM is written.
+            try:
+                self.compile(self.having)
+            except (EmptyResultSet, FullResultSet):
+                pass
+        lifted, self._lifted = self._lifted, {}  # Joins can't name what is computed after them.
+        try:
+            result, params = super().get_from_clause()
+        finally:
+            self._lifted = lifted
+        if lifted:
+            columns = ", ".join(
+                f"{sql} AS [value{number}]" for number, (sql, _) in enumerate(lifted.values(), start=1)
+            )
+            result = [*result, f"CROSS APPLY (SELECT {columns}) AS {LIFTED}"]
+            params = [*params, *chain.from_iterable(params for _, params in lifted.values())]
+        return result, params
+
+    def table_hint(self, alias: str) -> str | None:
+        """Return the hint that the table of this alias carries in FROM."""
+        return self._hints.get(alias)
+
+    def as_sql(self, with_limits: bool = True, with_col_aliases: bool = False) -> SQL:
+        refcounts_before = self.query.alias_refcount.copy()
+        self._lifted, self._hints = {}, {}
+        try:
+            combinator = self.query.combinator
+            extra_select, order_by, group_by = self.pre_sql_setup(
+                with_col_aliases=with_col_aliases or bool(combinator)
+            )
+            sliced = with_limits and self.query.is_sliced
+            if self.query.subquery and not sliced:
+                order_by = []  # Error 1033: no ORDER BY in a subquery without TOP or OFFSET.
+            if combinator:
+                sql, params = self._compound_sql(combinator, order_by, sliced)
+            elif self.qualify:
+                sql, params = self._qualified_sql(sliced)
+            else:
+                sql, params = self._select_sql(extra_select, order_by, group_by, sliced)
+            if self.query.subquery and extra_select:
+                return self._without_extra_select(sql, params)
+            return sql, params
+        finally:
+            self.query.reset_refcounts(refcounts_before)
+
+    def _select_sql(
+        self, extra_select: list[Any], order_by: list[Any], group_by: list[Any], sliced: bool
+    ) -> SQL:
+        features = self.connection.features
+        distinct_fields, distinct_params = self.get_distinct()
+        if self.query.select_for_update and features.has_select_for_update:
+            self._hints = self._lock_hints(sliced)
+        from_, from_params = self.get_from_clause()
+        where, where_params = self._condition_sql(self.where)
+        having, having_params = self._condition_sql(self.having)
+
+        result: list[str] = ["SELECT"]
+        params: list[Any] = []
+        if self.query.distinct:
+            distinct, distinct_params = self.connection.ops.distinct_sql(distinct_fields, distinct_params)
+            result += distinct
+            params += distinct_params
+        top, paging, paging_params = self._paging(sliced)
+        result += top
+        columns = []
+        for _, (column_sql, column_params), alias in [*self.select, *extra_select]:
+            columns.append(
+                f"{column_sql} AS {self.connection.ops.quote_name(alias)}" if alias else column_sql
+            )
+            params.extend(column_params)
+        result.append(", ".join(columns))
+        if from_:
+            result += ["FROM", *from_]
+            params.extend(from_params)
+        if where:
+            result.append(f"WHERE {where}")
+            params.extend(where_params)
+        if group_by:
+            result.append(f"GROUP BY {', '.join(sql for sql, _ in group_by)}")
+            params.extend(chain.from_iterable(params for _, params in group_by))
+            if self._meta_ordering:
+                order_by = []
+        if having:
+            result.append(f"HAVING {having}")
+            params.extend(having_params)
+        if order_by:
+            result.append("ORDER BY " + ", ".join(sql for _, (sql, _, _) in order_by))
+            params.extend(chain.from_iterable(params for _, (_, params, _) in order_by))
+        elif paging:
+            # OFFSET is a part of ORDER BY. DISTINCT allows nothing there that is not selected.
+            result.append("ORDER BY 1" if self.query.distinct else "ORDER BY (SELECT NULL)")
+        return " ".join([*result, *paging]), (*params, *paging_params)
+
+    def _condition_sql(self, node: Any) -> tuple[str, Sequence[Any]]:
+        if node is None:
+            return "", ()
+        try:
+            return self.compile(node)
+        except EmptyResultSet:
+            if self.elide_empty:
+                raise
+            return "0 = 1", ()
+        except FullResultSet:
+            return "", ()
+
+    def _paging(self, sliced: bool) -> tuple[list[str], list[str], tuple[Any, ...]]:
+        """Return TOP for after SELECT, or OFFSET for after ORDER BY.
+
+        The offset is a parameter: pages of one list share a plan.
+        """
+        if not sliced:
+            return [], [], ()
+        limit, offset = self.connection.ops._get_limit_offset_params(
+            self.query.low_mark, self.query.high_mark
+        )
+        if not offset:
+            return [f"TOP ({limit:d})"], [], ()
+        paging = ["OFFSET %s ROWS"]
+        if limit is not None:
+            paging.append(f"FETCH NEXT {limit:d} ROWS ONLY")
+        return [], paging, (offset,)
+
+    def _without_extra_select(self, sql: str, params: Sequence[Any]) -> SQL:
+        """Select only what a subquery is to give, of a DISTINCT query that had to select what it orders by."""
+        columns: list[str] = []
+        for number, (expression, _, alias) in enumerate(self.select, start=1):
+            name = alias or (expression.target.column if isinstance(expression, Col) else f"col{number}")
+            columns.append(f"[subquery].{self.connection.ops.quote_name(name)}")
+        return f"SELECT {', '.join(columns)} FROM ({sql}) [subquery]", tuple(params)
+
+    # Locks
+
+    def _lock_hints(self, sliced: bool) -> dict[str, str]:
+        """Return the hint of each table that SELECT … FOR UPDATE locks."""
+        query, features = self.query, self.connection.features
+        if self.connection.get_autocommit() and features.supports_transactions:
+            raise TransactionManagementError("select_for_update cannot be used outside of a transaction.")
+        if query.select_for_no_key_update and not features.has_select_for_no_key_update:
+            raise NotSupportedError("FOR NO KEY UPDATE is not supported on this database backend.")
+        hint = self.connection.ops.for_update_sql(
+            nowait=query.select_for_update_nowait, skip_locked=query.select_for_update_skip_locked
+        )
+        of = self.get_select_for_update_of_arguments()
+        return {
+            alias: hint
+            for alias in query.alias_map
+            if not of or self.connection.ops.quote_name(alias) in of or alias in of
+        }
+
+    # Compound queries
+
+    def _compound_sql(self, combinator: str, order_by: list[Any], sliced: bool) -> SQL:
+        features = self.connection.features
+        if not getattr(features, f"supports_select_{combinator}"):
+            raise NotSupportedError(f"{combinator} is not supported on this database backend.")
+        parts, params = self.get_combinator_sql(combinator, self.query.combinator_all)
+        sql = " ".join(parts)
+        if not order_by and not sliced:
+            return sql, tuple(params)
+        # ORDER BY of a compound query takes plain columns only, and TOP belongs to one SELECT: wrap it.
+        top, paging, paging_params = self._paging(sliced)
+        result = ["SELECT", *top, f"* FROM ({sql}) AS [compound]"]
+        if order_by:
+            result.append("ORDER BY " + ", ".join(order_sql for _, (order_sql, _, _) in order_by))
+            params = [*params, *chain.from_iterable(params for _, (_, params, _) in order_by)]
+        elif paging:
+            result.append("ORDER BY (SELECT NULL)")
+        return " ".join([*result, *paging]), (*params, *paging_params)
+
+    def get_combinator_sql(self, combinator: str, all: bool) -> tuple[list[str], list[Any]]:
+        parts: list[tuple[str, Sequence[Any]]] = []
+        for query in self.query.combined_queries:
+            part = query.get_compiler(self.using, self.connection, self.elide_empty)
+            try:
+                parts.append(self._compound_part_sql(part))
+            except EmptyResultSet:
+                # Nothing to add by UNION, or to take away by EXCEPT.
+                if combinator == "union" or (combinator == "difference" and parts):
+                    continue
+                raise
+        if not parts:
+            raise EmptyResultSet
+        operator = self.connection.ops.set_operators[combinator]
+        if all and combinator == "union":
+            operator += " ALL"
+        return (
+            [f" {operator} ".join(sql for sql, _ in parts)],
+            list(chain.from_iterable(params for _, params in parts)),
+        )
+
+    def _compound_part_sql(self, part: SQLCompiler) -> tuple[str, Sequence[Any]]:
+        query = self.query
+        if (selected := getattr(query, "selected", None)) is not None and part.query.selected is None:
+            part.query = part.query.clone()
+            part.query.set_values(
+                selected
+                if not query.values_select
+                else [*query.extra_select, *query.values_select, *query.annotation_select]
+            )
+        sql, params = part.as_sql(with_col_aliases=True)
+        if part.query.is_sliced and not part.query.combinator:
+            return f"SELECT * FROM ({sql}) AS [part]", params
+        if part.query.combinator:
+            return f"SELECT * FROM ({sql}) AS [part]" if part.query.is_sliced else f"({sql})", params
+        return sql, params
+
+    # Conditions on windows
+
+    def _qualified_sql(self, sliced: bool) -> SQL:
+        if self.query.subquery and not sliced:
+            self.query = self.query.clone()
+            self.query.clear_ordering(force=True)
+        result, params = self.get_qualify_sql()
+        top, paging, paging_params = self._paging(sliced)
+        if top:
+            # The statement begins with "SELECT * FROM (" or with "SELECT".
+            result[0] = result[0].replace("SELECT", f"SELECT {top[0]}", 1)
+        elif paging and "ORDER BY" not in result:
+            result.append("ORDER BY (SELECT NULL)")
+        return " ".join([*result, *paging]), (*params, *paging_params)
+
+    # EXPLAIN
+
+    def explain_query(self) -> Iterator[str]:
+        from mssql.instrumentation import plan_capture  # The backend alone does not need it.
+
+        info = self.query.explain_info
+        options = dict(info.options)
+        analyze = bool(options.pop("analyze", False))
+        self.connection.ops.explain_query_prefix(info.format, **options)
+        sql, params = self.as_sql()
+        yield plan_capture.explain(self.connection, sql, params, format=info.format, analyze=analyze)
+
+
+def _needs_lifting(sql: str, params: Sequence[Any]) -> bool:
+    """Say whether GROUP BY refuses an expression, or would not recognise it again.
+
+    It takes no subquery (error 144) and no constant (error 164), and each parameter differs from all others.
+    """
+    return bool(params) or "SELECT " in sql or "[" not in sql
+
+
+class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
+    """INSERT, for one row and for many, with the columns that the caller wants back, in one message each."""
+
+    def prepare_value(self, field: Field, value: Any) -> Any:
+        if isinstance(value, Q) or is_condition(value):
+            value = ConditionValue(value)
+        return super().prepare_value(field, value)
+
+    def as_sql(self) -> list[SQL]:
+        fields, rows = self._fields_and_rows()
+        table = self.connection.ops.quote_name(self.query.get_meta().db_table)
+        placeholders, params = self.assemble_as_sql(fields, rows) if fields else ([], [])
+        identity = any(isinstance(field, AutoFieldMixin) for field in fields)
+        statements = []
+        for source in self._sources(fields, placeholders, params):
+            if self.query.on_conflict or (self.returning_fields and len(self.query.objs) > 1):
+                sql, source_params = self._merge_sql(table, fields, source), source.params
+            else:
+                sql, source_params = self._insert_sql(table, fields, source), source.params
+            if identity:
+                sql = f"SET IDENTITY_INSERT {table} ON; {sql}; SET IDENTITY_INSERT {table} OFF"
+            statements.append((sql, tuple(source_params)))
+        return statements
+
+    def _fields_and_rows(self) -> tuple[list[Field], list[list[Any]]]:
+        fields = list(self.query.fields)
+        columns = []
+        for field in list(fields):
+            values = [self.pre_save_val(field, obj) for obj in self.query.objs]
+            if all(_is_database_default(value) for value in values):
+                fields.remove(field)  # The column's own DEFAULT does it.
+                continue
+            columns.append(
+                [
+                    self.prepare_value(field, field.db_default if _is_database_default(value) else value)
+                    for value in values
+                ]
+            )
+        return fields, [list(row) for row in zip(*columns, strict=True)] if columns else []
+
+    def _sources(
+        self, fields: list[Field], placeholders: Sequence[Any], params: Sequence[Any]
+    ) -> Iterator[_Source]:
+        count = len(self.query.objs)
+        if not fields:
+            yield _Source(count, (), "", ())
+            return
+        if count == 1:
+            yield _Source(1, placeholders, "", tuple(params[0]))
+            return
+        types = bulk.as_json(fields, self.connection)
+        plain = all(len(row) == len(fields) for row in params) and not any(
+            hasattr(value, "as_sql") for row in params for value in row
+        )
+        if types and plain and all(sql.count("%s") == 1 for row in placeholders for sql in row):
+            columns = ", ".join(
+                f"[value{number}] {data_type} '$[{number}]'"
+                for number, data_type in enumerate(types, start=1)
+            )
+            yield _Source(
+                count, (), f"OPENJSON(%s) WITH ([position] int '$[0]', {columns})", (bulk.dump_rows(params),)
+            )
+            return
+        size = max(1, self.connection.features.max_query_params // (max(map(len, params)) or 1))
+        for start in range(0, count, min(size, 1000)):
+            chunk = slice(start, start + min(size, 1000))
+            yield _Source(
+                len(placeholders[chunk]), placeholders[chunk], "", tuple(chain.from_iterable(params[chunk]))
+            )
+
+    def _insert_sql(self, table: str, fields: list[Field], source: _Source) -> str:
+        into = f"INSERT INTO {table}"
+        if fields:
+            into += f" ({self._column_list(fields)})"
+        if not fields:
+            rows = "DEFAULT VALUES"
+        elif source.table:
+            rows = f"SELECT {_value_list(fields)} FROM {source.table}"
+        else:
+            rows = "VALUES " + ", ".join(f"({', '.join(row)})" for row in source.rows)
+        if not fields and source.count > 1:
+            return "; ".join([f"{into} {rows}"] * source.count)
+        if not self.returning_fields:
+            return f"{into} {rows}"
+        if self._returns_identity_alone():
+            # Not OUTPUT: without INTO it is refused on a table with triggers (error 334).
+            return f"{into} {rows}; SELECT CAST(SCOPE_IDENTITY() AS bigint)"
+        declare, output, select = self._returning_sql()
+        return f"{declare}; {into} {output} {rows}; {select}"
+
+    def _returns_identity_alone(self) -> bool:
+        (first, *others) = self.returning_fields
+        return not others and isinstance(first, AutoField | AutoFieldMixin) and first not in self.query.fields
+
+    def _returning_sql(self, position: str | None = None) -> tuple[str, str, str]:
+        """Return DECLARE, OUTPUT … INTO and SELECT: the form that a table with triggers takes as well."""
+        qn = self.connection.ops.quote_name
+        columns = [f"[value{number}]" for number in range(1, len(self.returning_fields) + 1)]
+        declared = [
+            f"{column} {field.db_type(self.connection)}"
+            for column, field in zip(columns, self.returning_fields, strict=True)
+        ]
+        outputs = [f"inserted.{qn(field.column)}" for field in self.returning_fields]
+        select = f"SELECT {', '.join(columns)} FROM @returned"
+        if position:
+            declared.insert(0, "[position] int")
+            outputs.insert(0, position)
+            select += " ORDER BY [position]"
+        return (
+            f"DECLARE @returned TABLE ({', '.join(declared)})",
+            f"OUTPUT {', '.join(outputs)} INTO @returned",
+            select,
+        )
+
+    def _merge_sql(self, table: str, fields: list[Field], source: _Source) -> str:
+        """MERGE many rows: it alone can say which row got which key, and what to do with rows that are there.
+
+        HOLDLOCK keeps another session from inserting the key between the look and the insert
+        (https://learn.microsoft.com/sql/t-sql/statements/merge-transact-sql).
+        """
+        qn = self.connection.ops.quote_name
+        if source.table:
+            using = f"(SELECT * FROM {source.table}) AS [source]"
+        else:
+            rows = source.rows or [()] * source.count
+            values = ", ".join(f"({', '.join([str(position), *row])})" for position, row in enumerate(rows))
+            names = ["[position]", *(f"[value{number}]" for number in range(1, len(fields) + 1))]
+            using = f"(VALUES {values}) AS [source] ({', '.join(names)})"
+        value_of = {field: f"[source].[value{number}]" for number, field in enumerate(fields, start=1)}
+        matched, hint, condition = "", "", "1 = 0"
+        if self.query.on_conflict == OnConflict.IGNORE:
+            keys = _unique_keys(self.query.get_meta(), fields)
+            hint = " WITH (HOLDLOCK)"
+            condition = " OR ".join(_same_key(key, value_of, qn) for key in keys) or "1 = 0"
+            using = _first_of_each_key(using, keys, value_of)
+        elif self.query.on_conflict == OnConflict.UPDATE:
+            hint = " WITH (HOLDLOCK)"
+            unique = [field for field in fields if field in self.query.unique_fields]
+            condition = _same_key(unique, value_of, qn)
+            assignments = ", ".join(
+                f"{qn(field.column)} = {value_of[field]}" for field in self.query.update_fields
+            )
+            matched = f" WHEN MATCHED THEN UPDATE SET {assignments}"
+        insert = (
+            f"INSERT ({self._column_list(fields)}) VALUES ({', '.join(value_of.values())})"
+            if fields
+            else "INSERT DEFAULT VALUES"
+        )
+        merge = (
+            f"MERGE INTO {table}{hint} AS [target] USING {using} ON {condition}{matched} "
+            f"WHEN NOT MATCHED THEN {insert}"
+        )
+        if not self.returning_fields:
+            return f"{merge};"
+        declare, output, select = self._returning_sql("[source].[position]")
+        return f"{declare}; {merge} {output}; {select}"
+
+    def _column_list(self, fields: Sequence[Field]) -> str:
+        return ", ".join(self.connection.ops.quote_name(field.column) for field in fields)
+
+    def execute_sql(self, returning_fields: Sequence[Field] | None = None) -> list[Any]:
+        self.returning_fields = returning_fields
+        rows: list[Any] = []
+        with self.connection.cursor() as cursor:
+            for sql, params in self.as_sql():
+                cursor.execute(sql, params)
+                if returning_fields:
+                    rows += self.connection.ops.fetch_returned_rows(cursor)
+        if not returning_fields:
+            return []
+        table = self.query.get_meta().db_table
+        converters = self.get_converters([field.get_col(table) for field in returning_fields])
+        return list(self.apply_converters(rows, converters)) if converters else rows
+
+
+class _Source:
+    """Rows to insert: as VALUES with a marker for each value, or as a table made of one parameter."""
+
+    __slots__ = ("count", "params", "rows", "table")
+
+    def __init__(self, count: int, rows: Sequence[Any], table: str, params: tuple[Any, ...]) -> None:
+        self.count = count
+        self.rows = rows
+        self.table = table
+        self.params = params
+
+
+def _is_database_default(value: Any) -> bool:
+    return type(value).__name__ == "DatabaseDefault"
+
+
+def _value_list(fields: Sequence[Field]) -> str:
+    return ", ".join(f"[value{number}]" for number in range(1, len(fields) + 1))
+
+
+def _unique_keys(meta: Any, fields: Sequence[Field]) -> list[list[Field]]:
+    """Return the unique keys of a model whose fields are all inserted."""
+    by_name = {field.name: field for field in fields}
+    names: list[Sequence[str]] = [(field.name,) for field in fields if field.unique]
+    names += meta.unique_together
+    names += [constraint.fields for constraint in meta.total_unique_constraints]
+    if (pk_fields := getattr(meta, "pk_fields", None)) and len(pk_fields) > 1:
+        names.append([field.name for field in pk_fields])
+    keys = {
+        tuple(key): [by_name[name] for name in key] for key in names if all(name in by_name for name in key)
+    }
+    return list(keys.values())
+
+
+def _same_key(key: Sequence[Field], value_of: dict[Field, str], qn: Any) -> str:
+    return "(" + " AND ".join(f"[target].{qn(field.column)} = {value_of[field]}" for field in key) + ")"
+
+
+def _first_of_each_key(using: str, keys: list[list[Field]], value_of: dict[Field, str]) -> str:
+    """Leave out rows whose key comes earlier in the same statement. Keys with a NULL are all different."""
+    if not keys:
+        return using
+    numbers, conditions = [], []
+    for number, key in enumerate(keys, start=1):
+        values = ", ".join(value_of[field] for field in key)
+        numbers.append(
+            f"ROW_NUMBER() OVER (PARTITION BY {values} ORDER BY [source].[position]) AS [nth{number}]"
+        )
+        missing = " OR ".join(f"[source].{value_of[field].split('.')[1]} IS NULL" for field in key)
+        conditions.append(f"([source].[nth{number}] = 1 OR {missing})")
+    return (
+        f"(SELECT * FROM (SELECT [source].*, {', '.join(numbers)} FROM {using}) AS [source] "
+        f"WHERE {' AND '.join(conditions)}) AS [source]"
+    )
+
+
+class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
+    def as_sql(self) -> SQL:
+        self._lifted = {}
+        self.query.values = [
+            (
+                field,
+                model,
+                ConditionValue(value) if isinstance(value, Q) else as_value(value),
+            )
+            for field, model, value in self.query.values
+        ]
+        return super().as_sql()
+
+
+class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
+    pass
+
+
+class SQLAggregateCompiler(compiler.SQLAggregateCompiler, SQLCompiler):
+    def as_sql(self) -> SQL:
+        self._lifted = {}
+        columns, params = [], []
+        for annotation in self.query.annotation_select.values():
+            sql, annotation_params = annotation.select_format(self, *self.compile(annotation))
+            columns.append(sql)
+            params.extend(annotation_params)
+        self.col_count = len(self.query.annotation_select)
+        inner_sql, inner_params = self.query.inner_query.get_compiler(
+            self.using, elide_empty=self.elide_empty
+        ).as_sql(with_col_aliases=True)
+        lifted, lifted_params = "", ()
+        if self._lifted:
+            values = ", ".join(
+                f"{sql} AS [value{number}]" for number, (sql, _) in enumerate(self._lifted.values(), start=1)
+            )
+            lifted = f" CROSS APPLY (SELECT {values}) AS {LIFTED}"
+            lifted_params = tuple(chain.from_iterable(params for _, params in self._lifted.values()))
+        return (
+            f"SELECT {', '.join(columns)} FROM ({inner_sql}) [subquery]{lifted}",
+            (*params, *inner_params, *lifted_params),
+        )

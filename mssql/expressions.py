@@ -1,0 +1,756 @@
+"""Django's expressions in T-SQL: a registry that our compiler consults, so that no class of Django's is patched.
+
+An expression's own ``as_microsoft`` method (other packages bring some) goes first, then the implementation registered
+here for the nearest class, then ``as_sql``. A subclass that overrides ``as_sql`` is taken at its word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import EmptyResultSet, FullResultSet
+from django.db import NotSupportedError
+from django.db.models import (
+    BooleanField,
+    FloatField,
+    IntegerField,
+    JSONField,
+    aggregates,
+    expressions,
+    functions,
+    lookups,
+)
+from django.db.models.expressions import Case, Col, Expression, Func, OrderBy, Ref, Value, When
+from django.db.models.fields import json as json_lookups
+from django.db.models.functions import comparison, math, text, window
+from django.db.models.functions import datetime as datetime_functions
+from django.db.models.sql.compiler import PositionRef
+from django.db.models.sql.datastructures import BaseTable, Join
+from django.db.models.sql.query import Query
+from django.db.models.sql.where import WhereNode
+
+from mssql import bulk
+
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+    from mssql.compiler import SQLCompiler
+
+SQL = tuple[str, Sequence[Any]]
+Implementation = Callable[..., SQL]
+
+_IMPLEMENTATIONS: dict[type, Implementation] = {}
+
+
+def implements(*classes: type) -> Callable[[Implementation], Implementation]:
+    """Register the decorated function ``(node, compiler, connection)`` as the T-SQL of these classes."""
+
+    def register(function: Implementation) -> Implementation:
+        for cls in classes:
+            _IMPLEMENTATIONS[cls] = function
+        return function
+
+    return register
+
+
+@cache
+def implementation_for(cls: type) -> Implementation | None:
+    """Return what is registered for the class or the nearest of its bases, None where ``as_sql`` is nearer."""
+    for base in cls.__mro__:
+        if (function := _IMPLEMENTATIONS.get(base)) is not None:
+            return function
+        if "as_sql" in base.__dict__:
+            return None
+    return None
+
+
+# Conditions as values. T-SQL has no boolean type: a condition is no value, and a bit is no condition.
+
+
+class ConditionValue(Expression):
+    """A condition where T-SQL wants a value: 1 or 0."""
+
+    def __init__(self, condition: Any) -> None:
+        super().__init__(output_field=BooleanField())
+        self.condition = condition
+
+    def get_source_expressions(self) -> list[Any]:
+        return [self.condition]
+
+    def set_source_expressions(self, exprs: Sequence[Any]) -> None:
+        (self.condition,) = exprs
+
+    def as_sql(self, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+        try:
+            sql, params = compiler.compile(self.condition)
+        except EmptyResultSet:
+            return "0", ()
+        except FullResultSet:
+            return "1", ()
+        return f"CASE WHEN {sql} THEN 1 ELSE 0 END", params
+
+
+def is_condition(node: Any) -> bool:
+    """Say whether the node compiles to a condition (``a > b``, ``EXISTS …``) rather than to a value."""
+    if isinstance(node, (lookups.Lookup, expressions.Exists, WhereNode)):
+        return True
+    return isinstance(node, expressions.ExpressionWrapper) and is_condition(node.expression)
+
+
+def as_value(node: Any) -> Any:
+    """Return the node, wrapped where it is a condition."""
+    return ConditionValue(node) if is_condition(node) else node
+
+
+@cache
+def takes_values(cls: type) -> bool:
+    """Say whether all sources of an expression class are values, never conditions."""
+    if issubclass(cls, aggregates.Aggregate) or cls.__name__ == "AggregateFilter":
+        return False  # Their filter is a condition; see aggregate().
+    return issubclass(cls, (Func, OrderBy, expressions.CombinedExpression, expressions.Window))
+
+
+def with_values(node: Any) -> Any:
+    """Return the node with the conditions among its sources as values."""
+    sources = node.get_source_expressions()
+    if not any(is_condition(source) for source in sources):
+        return node
+    node = node.copy()
+    node.set_source_expressions([as_value(source) for source in sources])
+    return node
+
+
+@implements(When)
+def when(node: When, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    if is_condition(node.result):
+        node = node.copy()
+        node.result = ConditionValue(node.result)
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(Case)
+def case(node: Case, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    if is_condition(node.default):
+        node = node.copy()
+        node.default = ConditionValue(node.default)
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(lookups.Lookup, lookups.BuiltinLookup)
+def lookup(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Compare values: a condition on either side becomes one."""
+    sides = {
+        name: ConditionValue(side)
+        for name in ("lhs", "rhs")
+        if is_condition(side := getattr(node, name))
+    }
+    if sides:
+        node = node.copy()
+        for name, side in sides.items():
+            setattr(node, name, side)
+    return node.as_sql(compiler, connection)
+
+
+@implements(lookups.Exact)
+def exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    if isinstance(node.rhs, bool) and is_condition(node.lhs):
+        return node.as_sql(compiler, connection)  # Django writes "condition" or "NOT condition".
+    return lookup(node, compiler, connection)
+
+
+# Ordering
+
+
+@implements(PositionRef)
+def position_ref(node: PositionRef, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Order by name: T-SQL refuses a position whose expression holds a parameter (error 1008)."""
+    if node.refs:
+        return connection.ops.quote_name(node.refs), ()
+    return compiler.compile(node.source)
+
+
+@implements(OrderBy)
+def order_by(node: OrderBy, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """SQL Server sorts NULL as the lowest value and knows no NULLS FIRST/LAST."""
+    sql, params = compiler.compile(node.expression)
+    direction = "DESC" if node.descending else "ASC"
+    if node.nulls_last and not node.descending:
+        return f"CASE WHEN {sql} IS NULL THEN 1 ELSE 0 END, {sql} ASC", (*params, *params)
+    if node.nulls_first and node.descending:
+        return f"CASE WHEN {sql} IS NULL THEN 0 ELSE 1 END, {sql} DESC", (*params, *params)
+    return f"{sql} {direction}", params
+
+
+_VARIABLE = (
+    *(Col, Ref, Query, expressions.Subquery, expressions.RawSQL, expressions.Window, expressions.Star),
+    *(math.Random, aggregates.Aggregate, expressions.ResolvedOuterRef),
+)
+
+
+def is_constant(node: Any) -> bool:
+    """Say whether a value is the same in each row; T-SQL refuses to order by one (errors 408, 1008)."""
+    if isinstance(node, Col):
+        return False
+    if isinstance(node, Ref):
+        return is_constant(node.source)
+    return not any(isinstance(part, _VARIABLE) for part in node.flatten())
+
+
+# Tables and their hints
+
+
+@implements(BaseTable)
+def base_table(node: BaseTable, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    sql, params = node.as_sql(compiler, connection)
+    hint = compiler.table_hint(node.table_alias)
+    return (f"{sql} {hint}" if hint else sql), params
+
+
+@implements(Join)
+def join(node: Join, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    sql, params = node.as_sql(compiler, connection)
+    if hint := compiler.table_hint(node.table_alias):
+        # "INNER JOIN [table] alias ON (…)": no name before ON holds " ON (" unquoted, and names are quoted.
+        table, separator, condition = sql.partition(" ON (")
+        sql = f"{table} {hint}{separator}{condition}"
+    return sql, params
+
+
+# Literals
+
+
+@implements(Value)
+def value(node: Value, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    sql, params = node.as_sql(compiler, connection)
+    if sql != "%s":
+        return sql, params
+    field = node._output_field_or_none
+    if field is not None and (data_type := _typed_values().get(field.get_internal_type())) is not None:
+        # These travel as text or in a wider type; functions want the type itself.
+        return f"CAST(%s AS {data_type})", params
+    return sql, params
+
+
+@cache
+def _typed_values() -> dict[str, str]:
+    return {"TimeField": "time", "DateField": "date", "DurationField": "bigint"}
+
+
+# Aggregates
+
+
+@implements(aggregates.Aggregate)
+def aggregate(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """Filter by CASE, and keep subqueries out of the arguments (error 130)."""
+    node = _filtered_by_case(node)
+    sources = node.get_source_expressions()
+    lifted = [
+        compiler.lift(source) if source is not None and _contains_subquery(source) else source
+        for source in sources
+    ]
+    if any(new is not old for new, old in zip(lifted, sources, strict=True)):
+        node = node.copy()
+        node.set_source_expressions(lifted)
+    return node.as_sql(compiler, connection, **context)
+
+
+def _filtered_by_case(node: Any) -> Any:
+    node = node.copy()
+    condition, node.filter = node.filter, None
+    first, *rest = node.get_source_expressions()
+    first = as_value(first)
+    if condition is not None:
+        # Django 6 wraps the condition of a filter in an expression of its own.
+        condition = getattr(condition, "condition", condition)
+        first = Case(When(condition, then=first))
+    node.set_source_expressions([first, *rest])
+    return node
+
+
+def _contains_subquery(node: Any) -> bool:
+    return any(
+        isinstance(part, (expressions.Subquery, Query)) or _compiles_to_subquery(part)
+        for part in node.flatten()
+    )
+
+
+def _compiles_to_subquery(node: Any) -> bool:
+    return isinstance(node, (json_lookups.KeyTransform, functions.Greatest, functions.Least))
+
+
+@implements(aggregates.Count)
+def count(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return aggregate(node, compiler, connection, function="COUNT_BIG", **context)
+
+
+@implements(aggregates.Sum)
+def sum_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """SUM of int is int, and overflows (error 8115)."""
+    template = None
+    if isinstance(_output_field(node), IntegerField):
+        template = "%(function)s(%(distinct)sCAST(%(expressions)s AS bigint))"
+    return aggregate(node, compiler, connection, **_template(template), **context)
+
+
+@implements(aggregates.Avg)
+def avg(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """AVG of int is int."""
+    template = None
+    if isinstance(_output_field(node), FloatField):
+        template = "%(function)s(%(distinct)sCAST(%(expressions)s AS float))"
+    return aggregate(node, compiler, connection, **_template(template), **context)
+
+
+@implements(aggregates.Max, aggregates.Min)
+def max_min(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """A bit has no order for MAX and MIN (error 8117)."""
+    template = None
+    if isinstance(_output_field(node), BooleanField):
+        template = "%(function)s(CAST(%(expressions)s AS int))"
+    return aggregate(node, compiler, connection, **_template(template), **context)
+
+
+@implements(aggregates.StdDev, aggregates.Variance)
+def deviation(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    names = {"STDDEV_SAMP": "STDEV", "STDDEV_POP": "STDEVP", "VAR_SAMP": "VAR", "VAR_POP": "VARP"}
+    return aggregate(node, compiler, connection, function=names[node.function], **context)
+
+
+def _output_field(node: Any) -> Any:
+    return node._output_field_or_none
+
+
+def _template(template: str | None) -> dict[str, str]:
+    return {} if template is None else {"template": template}
+
+
+if hasattr(aggregates, "StringAgg"):  # Django 6.0 and newer.
+
+    @implements(aggregates.StringAgg)
+    def string_agg(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+        """STRING_AGG orders in a clause of its own and knows no DISTINCT."""
+        if node.distinct:
+            raise NotSupportedError("SQL Server's STRING_AGG does not know DISTINCT.")
+        node = _filtered_by_case(node)
+        ordering, node.order_by = node.order_by, None
+        sql, params = aggregate(
+            node,
+            compiler,
+            connection,
+            template="%(function)s(CAST(%(expressions)s)",
+            arg_joiner=" AS nvarchar(max)), ",
+            **context,
+        )
+        if ordering is not None:
+            order_sql, order_params = compiler.compile(ordering)
+            return f"{sql} WITHIN GROUP ({order_sql.strip()})", (*params, *order_params)
+        return sql, params
+
+    # The clause stands in WITHIN GROUP (…); Django's own method asks a flag that speaks of another syntax.
+    @implements(aggregates.AggregateOrderBy)
+    def aggregate_order_by(
+        node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any
+    ) -> SQL:
+        parts = [compiler.compile(source) for source in node.get_source_expressions()]
+        return (
+            "ORDER BY " + ", ".join(sql for sql, _ in parts),
+            tuple(param for _, params in parts for param in params),
+        )
+
+
+if hasattr(aggregates, "BitAnd"):  # Django 6.1 and newer.
+
+    @implements(aggregates.BitAnd, aggregates.BitOr, aggregates.BitXor)
+    def bit_aggregate(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+        """Aggregate bit by bit: T-SQL has no aggregate that works on bits.
+
+        Each bit is 1 where it is set in some row (or), in all (and), in an odd number (xor). The sum of the bits'
+        worth is the result: in bigint the 64th bit is worth -2^63, as two's complement has it.
+        """
+        node = _filtered_by_case(node)
+        bits = {"SmallIntegerField": 15, "IntegerField": 31}.get(_output_field(node).get_internal_type(), 63)
+        reference, _ = compiler.compile(compiler.lift(node.get_source_expressions()[0]))
+        name = {"BIT_AND": "MIN", "BIT_OR": "MAX", "BIT_XOR": "SUM"}[node.function]
+        parity = " %% 2" if name == "SUM" else ""
+        terms = []
+        for bit in range(bits + 1):
+            worth = -(2**bit) if bit == bits else 2**bit
+            # -2^63 can't be written as one literal: the minus is an operator, and 2^63 no bigint.
+            literal = f"CAST('{worth}' AS bigint)"
+            is_set = f"CASE WHEN CAST({reference} AS bigint) & {literal} = 0 THEN 0 ELSE 1 END"
+            terms.append(f"{name}(CASE WHEN {reference} IS NOT NULL THEN {is_set} END){parity} * {literal}")
+        return f"({' + '.join(terms)})", ()
+
+
+# Windows
+
+_NEED_ORDER = (
+    window.RowNumber,
+    window.Rank,
+    window.DenseRank,
+    window.PercentRank,
+    window.CumeDist,
+    window.Ntile,
+    window.LagLeadFunction,
+    window.FirstValue,
+    window.LastValue,
+)
+
+
+@implements(expressions.Window)
+def window_(node: expressions.Window, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    if isinstance(node.source_expression, window.NthValue):
+        raise NotSupportedError("SQL Server has no NTH_VALUE.")
+    if node.order_by is None and (isinstance(node.source_expression, _NEED_ORDER) or node.frame is not None):
+        node = node.copy()
+        node.order_by = expressions.OrderByList(expressions.RawSQL("(SELECT NULL)", ()))
+    return node.as_sql(compiler, connection)
+
+
+# Arithmetic, durations, dates
+
+
+@implements(expressions.DurationExpression)
+def duration_expression(
+    node: expressions.DurationExpression, compiler: SQLCompiler, connection: DatabaseWrapper
+) -> SQL:
+    """A duration is a bigint of microseconds: durations calculate, dates take them by DATEADD."""
+    lhs_sql, lhs_params = compiler.compile(node.lhs)
+    rhs_sql, rhs_params = compiler.compile(node.rhs)
+    lhs_type, rhs_type = (_internal_type(side) for side in (node.lhs, node.rhs))
+    temporal = {"DateField", "DateTimeField", "TimeField"}
+    if lhs_type in temporal and rhs_type == "DurationField":
+        if node.connector == node.SUB:
+            rhs_sql = f"(-{rhs_sql})"
+        return connection.ops.add_duration_sql(lhs_type, lhs_sql, lhs_params, rhs_sql, rhs_params)
+    if rhs_type in temporal and lhs_type == "DurationField" and node.connector == node.ADD:
+        return connection.ops.add_duration_sql(rhs_type, rhs_sql, rhs_params, lhs_sql, lhs_params)
+    if node.connector in (node.MUL, node.DIV) and {lhs_type, rhs_type} - {"DurationField"}:
+        sql = connection.ops.combine_expression(node.connector, [lhs_sql, rhs_sql])
+        return f"CAST(ROUND({sql}, 0) AS bigint)", (*lhs_params, *rhs_params)
+    sql = connection.ops.combine_duration_expression(node.connector, [lhs_sql, rhs_sql])
+    return f"({sql})", (*lhs_params, *rhs_params)
+
+
+def _internal_type(node: Any) -> str | None:
+    field = node._output_field_or_none
+    return None if field is None else field.get_internal_type()
+
+
+@implements(datetime_functions.Now)
+def now(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """The moment with its offset, or the server's local time where datetimes are naive."""
+    if connection.data_types["DateTimeField"].startswith("datetimeoffset"):
+        return "SYSDATETIMEOFFSET()", ()
+    return "SYSDATETIME()", ()
+
+
+# Casts, comparisons
+
+
+@implements(comparison.Cast)
+def cast(node: comparison.Cast, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    source = node.get_source_expressions()[0]
+    target, origin = node.output_field.get_internal_type(), _internal_type(source)
+    sql, params = compiler.compile(as_value(source))
+    data_type = node.output_field.cast_db_type(connection)
+    match origin, target:
+        case "FloatField", "CharField" | "TextField":
+            # Style 3 keeps all 17 digits (https://learn.microsoft.com/sql/t-sql/functions/cast-and-convert-transact-sql).
+            return f"CONVERT({data_type}, {sql}, 3)", params
+        case "DateTimeField", "CharField" | "TextField":
+            return f"CONVERT({data_type}, {sql}, 121)", params
+        case _, "DateTimeField" if origin == "DateField":
+            return f"CAST(CAST({sql} AS datetime2) AS {data_type})", params
+        case _, "IntegerField" | "BigIntegerField" | "SmallIntegerField" if origin in {
+            "CharField",
+            "TextField",
+        }:
+            return f"CAST({sql} AS {data_type})", params
+    return f"CAST({sql} AS {data_type})", params
+
+
+@implements(comparison.Coalesce)
+def coalesce(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """COALESCE wants an argument that is not the constant NULL (error 4127)."""
+    node = with_values(node)
+    if all(isinstance(source, Value) and source.value is None for source in node.get_source_expressions()):
+        return "NULL", ()
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(comparison.NullIf)
+def null_if(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    first = node.get_source_expressions()[0]
+    if isinstance(first, Value) and first.value is None:
+        return "NULL", ()
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(comparison.Greatest, comparison.Least)
+def greatest_least(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """SQL Server 2022 has GREATEST and LEAST; both ways ignore NULL."""
+    if connection.features.has_native_greatest_least:
+        return node.as_sql(compiler, connection, **context)
+    rows = [compiler.compile(source) for source in node.get_source_expressions()]
+    name = "MAX" if node.function == "GREATEST" else "MIN"
+    values = ", ".join(f"({sql})" for sql, _ in rows)
+    return f"(SELECT {name}([value]) FROM (VALUES {values}) AS [candidates] ([value]))", tuple(
+        param for _, params in rows for param in params
+    )
+
+
+@implements(comparison.Collate)
+def collate(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """A collation's name is a keyword, not an identifier: brackets are refused. Django has checked its letters."""
+    sql, params = compiler.compile(node.get_source_expressions()[0])
+    return f"{sql} COLLATE {node.collation}", params
+
+
+# Mathematics
+
+
+def _as_float(node: Any) -> Any:
+    return functions.Cast(node, FloatField())
+
+
+@implements(math.ATan2)
+def atan2(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return node.as_sql(compiler, connection, function="ATN2", **context)
+
+
+@implements(math.Ceil)
+def ceil(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return node.as_sql(compiler, connection, function="CEILING", **context)
+
+
+@implements(math.Ln)
+def ln(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return node.as_sql(compiler, connection, function="LOG", **context)
+
+
+@implements(math.Log)
+def log(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """LOG takes the number first, then the base."""
+    node = node.copy()
+    base, number = node.get_source_expressions()
+    node.set_source_expressions([number, base])
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(math.Mod)
+def mod(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """``%`` refuses float; the remainder has the sign of the dividend, as in C."""
+    (lhs, lhs_params), (rhs, rhs_params) = (
+        compiler.compile(_as_float(side)) for side in node.get_source_expressions()
+    )
+    return (
+        f"({lhs} - {rhs} * ROUND({lhs} / {rhs}, 0, 1))",
+        (*lhs_params, *rhs_params, *lhs_params, *rhs_params),
+    )
+
+
+@implements(math.Power, math.Degrees, math.Radians)
+def of_float(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """These keep the type of their first argument, and an int cuts the result."""
+    node = node.copy()
+    first, *rest = node.get_source_expressions()
+    node.set_source_expressions([_as_float(first), *rest])
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(math.Random)
+def random(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """RAND() alone gives one number for all rows."""
+    return "RAND(CHECKSUM(NEWID()))", ()
+
+
+# Text
+
+
+@implements(text.Chr)
+def chr_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return node.as_sql(compiler, connection, function="NCHAR", **context)
+
+
+@implements(text.Ord)
+def ord_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return node.as_sql(compiler, connection, function="UNICODE", **context)
+
+
+@implements(text.ConcatPair)
+def concat_pair(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """CONCAT takes NULL as the empty text and any type as text, as Django's Concat does."""
+    return node.as_sql(compiler, connection, **context)
+
+
+@implements(text.Length)
+def length(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """LEN ignores trailing spaces."""
+    return node.as_sql(
+        compiler, connection, template="(LEN(CAST(%(expressions)s AS nvarchar(max)) + N'.') - 1)", **context
+    )
+
+
+@implements(text.LPad, text.RPad)
+def pad(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """Pad by repeating the fill, cut to the length: the text is cut as well when it is too long."""
+    (string, string_params), (size, size_params), (fill, fill_params) = (
+        compiler.compile(source) for source in node.get_source_expressions()
+    )
+    string_length, _ = compiler.compile(functions.Length(node.get_source_expressions()[0]))
+    string = f"CAST({string} AS nvarchar(max))"
+    filling = f"REPLICATE(CAST({fill} AS nvarchar(max)), {size})"
+    if isinstance(node, text.RPad):
+        return f"LEFT({string} + {filling}, {size})", (
+            *string_params,
+            *fill_params,
+            *size_params,
+            *size_params,
+        )
+    missing = f"{size} - {string_length}"
+    return (
+        f"CASE WHEN {missing} <= 0 THEN LEFT({string}, {size}) ELSE LEFT({filling}, {missing}) + {string} END",
+        (
+            *(*size_params, *string_params),
+            *(*string_params, *size_params),
+            *(*fill_params, *size_params, *size_params, *string_params, *string_params),
+        ),
+    )
+
+
+@implements(text.Repeat)
+def repeat(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """REPLICATE cuts at 8,000 bytes unless its text is (max)."""
+    (string, string_params), (number, number_params) = (
+        compiler.compile(source) for source in node.get_source_expressions()
+    )
+    return f"REPLICATE(CAST({string} AS nvarchar(max)), {number})", (*string_params, *number_params)
+
+
+@implements(text.Replace)
+def replace(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """Compare by code point: REPLACE would follow the collation and ignore case. The result sorts as usual."""
+    (string, string_params), *others = (compiler.compile(source) for source in node.get_source_expressions())
+    arguments = ", ".join([f"{string} COLLATE Latin1_General_100_BIN2", *(sql for sql, _ in others)])
+    return f"REPLACE({arguments}) COLLATE DATABASE_DEFAULT", (
+        *string_params,
+        *(param for _, params in others for param in params),
+    )
+
+
+@implements(text.StrIndex)
+def str_index(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """CHARINDEX takes what is sought first."""
+    node = node.copy()
+    string, substring = node.get_source_expressions()
+    node.set_source_expressions([substring, string])
+    return node.as_sql(compiler, connection, function="CHARINDEX", **context)
+
+
+@implements(text.Substr)
+def substr(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """SUBSTRING wants a length; more than there is means to the end."""
+    sources = node.get_source_expressions()
+    if len(sources) == 2:
+        node = node.copy()
+        node.set_source_expressions([*sources, Value(2**31 - 1)])
+    return node.as_sql(compiler, connection, function="SUBSTRING", **context)
+
+
+_HASHES = {text.MD5: "MD5", text.SHA1: "SHA1", text.SHA256: "SHA2_256", text.SHA512: "SHA2_512"}
+
+
+@implements(*_HASHES)
+def hash_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """Hash the UTF-8 bytes, as other databases do; nvarchar's own bytes are UTF-16."""
+    if not connection.features.supports_utf8_collations:
+        raise NotSupportedError(f"{type(node).__name__} wants UTF-8 text, which SQL Server has since 2019.")
+    algorithm = next(name for cls, name in _HASHES.items() if isinstance(node, cls))
+    sql, params = compiler.compile(node.get_source_expressions()[0])
+    utf8 = f"CAST({sql} COLLATE Latin1_General_100_BIN2_UTF8 AS varchar(max))"
+    return (
+        f"LOWER(CONVERT(varchar(128), HASHBYTES('{algorithm}', {utf8}), 2)) COLLATE DATABASE_DEFAULT",
+        params,
+    )
+
+
+@implements(text.SHA224, text.SHA384)
+def unknown_hash(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    raise NotSupportedError(
+        f"{type(node).__name__} is not supported: HASHBYTES of SQL Server does not know it."
+    )
+
+
+# Lists of values
+
+IN_LIST_AS_JSON = 50
+"""An IN list longer than this travels as one parameter: one plan for any length, and no limit of 2,100 parameters."""
+
+
+@implements(lookups.In)
+def in_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    if (
+        node.rhs_is_direct_value()
+        and len(node.rhs) > IN_LIST_AS_JSON
+        and not node.bilateral_transforms
+        and (sql := _in_json(node, compiler, connection)) is not None
+    ):
+        return sql
+    return lookup(node, compiler, connection)
+
+
+def _in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL | None:
+    field = getattr(node.lhs, "output_field", None)
+    field = getattr(field, "target_field", field)
+    data_type = None if field is None else field.db_type(connection)
+    if data_type is None or bulk.openjson_type(data_type) is None or isinstance(field, JSONField):
+        return None
+    _, params = node.process_rhs(compiler, connection)
+    if any(hasattr(param, "as_sql") for param in params):
+        return None
+    lhs_sql, lhs_params = node.process_lhs(compiler, connection)
+    collation = getattr(field, "db_collation", None)
+    collate = f" COLLATE {collation}" if collation else ""
+    return (
+        f"{lhs_sql} IN (SELECT [value]{collate} FROM OPENJSON(%s) WITH ([value] {data_type} '$'))",
+        (*lhs_params, bulk.dump_values(params)),
+    )
+
+
+# Text lookups that ignore case
+
+
+@implements(lookups.IExact, lookups.IContains, lookups.IStartsWith, lookups.IEndsWith)
+def ignoring_case(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """On a case-insensitive collation the plain comparison does, and can seek in an index."""
+    collation = (
+        getattr(getattr(node.lhs, "output_field", None), "db_collation", None) or connection.server.collation
+    )
+    insensitive = case_insensitive(collation)
+    if insensitive is None:
+        return lookup(node, compiler, connection)
+    lhs_sql, lhs_params = node.process_lhs(compiler, connection)
+    rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+    return f"{lhs_sql} COLLATE {insensitive} {node.get_rhs_op(connection, rhs_sql)}", (
+        *lhs_params,
+        *rhs_params,
+    )
+
+
+@cache
+def case_insensitive(collation: str | None) -> str | None:
+    """Return the collation to compare by when the given one minds case, else None.
+
+    >>> case_insensitive("Latin1_General_100_CS_AS_SC"), case_insensitive("Latin1_General_CI_AS")
+    ('Latin1_General_100_CI_AS_SC', None)
+    """
+    if collation is None:
+        return None
+    parts = collation.split("_")
+    if "CS" in parts:
+        return collation.replace("_CS", "_CI")
+    if {"BIN", "BIN2"} & set(parts):
+        return "Latin1_General_100_CI_AS"
+    return None

@@ -1,0 +1,449 @@
+"""Schema editor: DDL of T-SQL, and the ways around what ALTER TABLE of SQL Server refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.backends.ddl_references import Statement, Table
+from django.db.backends.utils import names_digest
+from django.db.models import Field
+from django.db.models.fields import AutoFieldMixin
+
+from mssql.dependents import Dependent, TableDependents, renamed
+from mssql.expressions import is_condition
+
+_NAME = r"\[(?:[^\]]|\]\])*\]"
+_ALTER_COLUMN = re.compile(rf"ALTER TABLE (?P<table>(?:{_NAME}\.)?{_NAME}) ALTER COLUMN (?P<column>{_NAME}) ")
+_UNINDEXABLE = frozenset({"nvarchar(max)", "varchar(max)", "varbinary(max)", "xml", "json", "text", "ntext"})
+
+
+class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
+    sql_create_column = "ALTER TABLE %(table)s ADD %(column)s %(definition)s"
+    sql_alter_column_type = "ALTER COLUMN %(column)s %(type)s%(collation)s"
+    sql_alter_column_null = "ALTER COLUMN %(column)s %(type)s NULL"
+    sql_alter_column_not_null = "ALTER COLUMN %(column)s %(type)s NOT NULL"
+    sql_delete_table = "DROP TABLE %(table)s"
+    sql_delete_column = "ALTER TABLE %(table)s DROP COLUMN %(column)s"
+
+    sql_create_index = "CREATE INDEX %(name)s ON %(table)s (%(columns)s)%(include)s%(condition)s%(extra)s"
+    sql_create_unique_index = (
+        "CREATE UNIQUE INDEX %(name)s ON %(table)s (%(columns)s)%(include)s%(condition)s"
+    )
+    sql_delete_index = "DROP INDEX %(name)s ON %(table)s"
+    sql_delete_procedure = "DROP PROCEDURE %(procedure)s"
+
+    # Statements
+
+    def execute(self, sql: Any, params: Any = ()) -> None:
+        """Run a statement; one that alters a column has its dependents out of the way meanwhile."""
+        match = _ALTER_COLUMN.match(sql) if isinstance(sql, str) else None
+        if match is None:
+            super().execute(sql, params)
+            return
+        column = match["column"][1:-1].replace("]]", "]")
+        with self._set_aside(self._dependents(match["table"]).of_column(column)):
+            super().execute(sql, params)
+
+    def _fetch(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall()
+
+    def _dependents(self, table: str) -> TableDependents:
+        return TableDependents(self._fetch, table, self._bracket)
+
+    @staticmethod
+    def _bracket(name: str) -> str:
+        return f"[{name.replace(']', ']]')}]"
+
+    def _text(self, value: str) -> str:
+        return self.connection.ops.quote_value(value)
+
+    @contextmanager
+    def _set_aside(self, dependents: Sequence[Dependent]) -> Iterator[None]:
+        for dependent in dependents:
+            super().execute(dependent.drop, None)
+        yield
+        for dependent in reversed(dependents):
+            super().execute(dependent.create, None)
+
+    # Literals
+
+    def quote_value(self, value: Any) -> str:
+        return self.connection.ops.quote_value(value)
+
+    def prepare_default(self, value: Any) -> str:
+        return self.quote_value(value)
+
+    # Tables
+
+    def create_model(self, model: Any) -> None:
+        schema, _ = self.connection.ops.split_table_name(model._meta.db_table)
+        if schema is not None:
+            create = self._text(f"CREATE SCHEMA {self._bracket(schema)}")
+            self.execute(f"IF SCHEMA_ID({self._text(schema)}) IS NULL EXEC ({create})", None)
+        super().create_model(model)
+
+    def delete_model(self, model: Any) -> None:
+        table = self.quote_name(model._meta.db_table)
+        for key in self._dependents(table).foreign_keys(incoming_only=True):
+            self.execute(key.drop, None)
+        super().delete_model(model)
+
+    def alter_db_table(self, model: Any, old_db_table: str, new_db_table: str) -> None:
+        ops = self.connection.ops
+        old_schema, _ = ops.split_table_name(old_db_table)
+        new_schema, new_table = ops.split_table_name(new_db_table)
+        current = ops.quote_name(old_db_table)
+        if new_schema is not None and new_schema != old_schema:
+            self.execute(f"ALTER SCHEMA {self._bracket(new_schema)} TRANSFER {current}", None)
+            current = ops.quote_name(f"[{new_schema}].[{ops.split_table_name(old_db_table)[1]}]")
+        self.sql_rename_table = f"EXEC sp_rename {self._text(current)}, {self._text(new_table)}".replace(
+            "%", "%%"
+        )
+        try:
+            super().alter_db_table(model, old_db_table, new_db_table)
+        finally:
+            del self.sql_rename_table
+
+    def alter_db_tablespace(self, model: Any, old_db_tablespace: str, new_db_tablespace: str) -> None:
+        """Leave a table where it is: moving it means building its clustered index anew, which is no small thing."""
+
+    # Columns
+
+    def column_sql(self, model: Any, field: Field, include_default: bool = False) -> Any:
+        if field.generated:
+            return self._generated_column_sql(field), []
+        definition, params = super().column_sql(model, field, include_default)
+        if definition is not None and self._is_nullable_unique(field):
+            self.deferred_sql.append(self._create_unique_sql(model, [field]))
+        return definition, params
+
+    def _iter_column_sql(
+        self,
+        column_db_type: str,
+        params: Any,
+        model: Any,
+        field: Any,
+        field_db_params: Any,
+        include_default: Any,
+    ) -> Iterator[str]:
+        for part in super()._iter_column_sql(
+            column_db_type, params, model, field, field_db_params, include_default
+        ):
+            if part.startswith("DEFAULT "):
+                name = self._default_name(model._meta.db_table, field.column)
+                yield f"CONSTRAINT {self._bracket(name)} {part}"
+            elif part == "UNIQUE" and self._is_nullable_unique(field):
+                continue  # A UNIQUE constraint takes one NULL only: an index with a filter follows.
+            else:
+                yield part
+
+    @staticmethod
+    def _is_nullable_unique(field: Any) -> bool:
+        return field.unique and field.null and not field.primary_key
+
+    def _generated_column_sql(self, field: Any) -> str:
+        """A computed column has no type of its own: a cast gives it one."""
+        compiler = field.model._meta.default_manager.none().query.get_compiler(connection=self.connection)
+        expression = field._resolved_expression
+        sql, params = field.generated_sql(self.connection)
+        if is_condition(expression):
+            sql = f"CASE WHEN {sql} THEN 1 ELSE 0 END"
+        sql = sql % tuple(self.quote_value(param) for param in params)
+        del compiler
+        db_params = field.db_parameters(connection=self.connection)
+        definition = f"AS (CAST({sql} AS {db_params['type']}))"
+        if collation := db_params.get("collation"):
+            definition = f"AS (CAST({sql} AS {db_params['type']}) COLLATE {collation})"
+        if field.db_persist:
+            definition += " PERSISTED" + ("" if field.null else " NOT NULL")
+        return definition + (" UNIQUE" if field.unique and not field.null else "")
+
+    def _collate_sql(
+        self, collation: str | None, old_collation: str | None = None, table_name: str | None = None
+    ) -> str:
+        """A collation's name is a keyword and takes no brackets."""
+        return f"COLLATE {collation or 'DATABASE_DEFAULT'}"
+
+    def _default_name(self, table: str, column: str) -> str:
+        _, table = self.connection.ops.split_table_name(table)
+        return f"DF_{table[:50]}_{column[:50]}_{names_digest(table, column, length=8)}"
+
+    def _existing_default(self, table: str, column: str) -> str | None:
+        for default in self._dependents(self.quote_name(table)).defaults():
+            if column in default.columns:
+                return default.name
+        return None
+
+    def _default_change_sql(self, model: Any, field: Any, default: str | None) -> str:
+        table = model._meta.db_table
+        if default is None:
+            name = self._existing_default(table, field.column) or self._default_name(table, field.column)
+            return f"DROP CONSTRAINT {self._bracket(name)}"
+        name = self._bracket(self._default_name(table, field.column))
+        return f"ADD CONSTRAINT {name} DEFAULT {default} FOR {self.quote_name(field.column)}"
+
+    def _alter_column_default_sql(
+        self, model: Any, old_field: Any, new_field: Any, drop: bool = False
+    ) -> tuple[str, list[Any]]:
+        if drop:
+            return self._default_change_sql(model, new_field, None), []
+        default = self.prepare_default(self.effective_default(new_field))
+        self._drop_default(model, new_field)
+        return self._default_change_sql(model, new_field, default), []
+
+    def _alter_column_database_default_sql(
+        self, model: Any, old_field: Any, new_field: Any, drop: bool = False
+    ) -> tuple[str, list[Any]]:
+        if drop:
+            return self._default_change_sql(model, new_field, None), []
+        default, params = self.db_default_sql(new_field)
+        self._drop_default(model, new_field)
+        return self._default_change_sql(model, new_field, default), list(params)
+
+    def _drop_default(self, model: Any, field: Any) -> None:
+        """A column has one default: another has to go before it comes."""
+        if name := self._existing_default(model._meta.db_table, field.column):
+            table = self.quote_name(model._meta.db_table)
+            self.execute(f"ALTER TABLE {table} DROP CONSTRAINT {self._bracket(name)}", None)
+
+    def _alter_column_null_sql(self, model: Any, old_field: Any, new_field: Any) -> tuple[str, list[Any]]:
+        """ALTER COLUMN states the type and the collation again, or loses them."""
+        db_params = new_field.db_parameters(connection=self.connection)
+        template = self.sql_alter_column_null if new_field.null else self.sql_alter_column_not_null
+        collation = db_params.get("collation")
+        column_type = db_params["type"] + (f" {self._collate_sql(collation)}" if collation else "")
+        return template % {"column": self.quote_name(new_field.column), "type": column_type}, []
+
+    def _alter_column_type_sql(
+        self,
+        model: Any,
+        old_field: Any,
+        new_field: Any,
+        new_type: str,
+        old_collation: Any,
+        new_collation: Any,
+    ) -> tuple[Any, list[Any]]:
+        """ALTER COLUMN without NULL or NOT NULL makes the column nullable."""
+        (sql, params), other_actions = super()._alter_column_type_sql(
+            model, old_field, new_field, new_type, old_collation, new_collation
+        )
+        return (f"{sql} {'NULL' if old_field.null else 'NOT NULL'}", params), other_actions
+
+    def _rename_field_sql(self, table: str, old_field: Any, new_field: Any, new_type: str) -> str:
+        column = f"{self.quote_name(table)}.{self._bracket(old_field.column)}"
+        return f"EXEC sp_rename {self._text(column)}, {self._text(new_field.column)}, 'COLUMN'"
+
+    def _alter_field(
+        self,
+        model: Any,
+        old_field: Any,
+        new_field: Any,
+        old_type: str,
+        new_type: str,
+        old_db_params: Any,
+        new_db_params: Any,
+        strict: bool = False,
+    ) -> None:
+        table = self.quote_name(model._meta.db_table)
+        becomes_identity = isinstance(new_field, AutoFieldMixin)
+        if isinstance(old_field, AutoFieldMixin) != becomes_identity:
+            self._rebuild_table(model, old_field, identity=becomes_identity, data_type=new_type)
+        renames = old_field.column != new_field.column
+        bound = self._dependents(table).bound_to_name(old_field.column) if renames else []
+        for dependent in bound:
+            super().execute(dependent.drop, None)
+        if renames:
+            super().execute(
+                self._rename_field_sql(model._meta.db_table, old_field, new_field, new_type), None
+            )
+            for dependent in reversed(bound):
+                super().execute(renamed(dependent.create, old_field.column, new_field.column), None)
+            self._rename_deferred_column(model._meta.db_table, old_field.column, new_field.column)
+            old_field = _renamed_field(old_field, new_field)
+        super()._alter_field(
+            model, old_field, new_field, old_type, new_type, old_db_params, new_db_params, strict
+        )
+        if old_field.null != new_field.null and not strict:
+            self._renew_uniques(model, old_field, new_field)
+
+    def _rename_deferred_column(self, table: str, old_column: str, new_column: str) -> None:
+        for sql in self.deferred_sql:
+            if isinstance(sql, Statement):
+                sql.rename_column_references(table, old_column, new_column)
+
+    def _renew_uniques(self, model: Any, old_field: Any, new_field: Any) -> None:
+        """A unique key over a column that became nullable wants a filter, or another one."""
+        column = new_field.column
+        if new_field.unique and old_field.unique and not new_field.primary_key:
+            for name in self._constraint_names(model, [column], unique=True, primary_key=False):
+                self.execute(self._delete_unique_sql(model, name))
+            self.execute(self._create_unique_sql(model, [new_field]))
+        for names in model._meta.unique_together:
+            fields = [new_field if name == new_field.name else model._meta.get_field(name) for name in names]
+            if new_field in fields:
+                columns = [field.column for field in fields]
+                for name in self._constraint_names(model, columns, unique=True, primary_key=False):
+                    self.execute(self._delete_unique_sql(model, name))
+                self.execute(self._create_unique_sql(model, fields))
+
+    def remove_field(self, model: Any, field: Any) -> None:
+        if field.db_parameters(connection=self.connection)["type"] is not None:
+            for dependent in self._dependents(self.quote_name(model._meta.db_table)).of_column(field.column):
+                self.execute(dependent.drop, None)
+        super().remove_field(model, field)
+
+    # Identity
+
+    def _rebuild_table(self, model: Any, field: Any, *, identity: bool, data_type: str) -> None:
+        """Give a column IDENTITY, or take it away: ALTER COLUMN can't, so build the table anew and copy the rows."""
+        table = self.quote_name(model._meta.db_table)
+        _, name = self.connection.ops.split_table_name(model._meta.db_table)
+        dependents = self._dependents(table)
+        triggers = self._fetch(
+            "SELECT m.definition FROM sys.triggers AS t JOIN sys.sql_modules AS m ON m.object_id = t.object_id "
+            "WHERE t.parent_id = OBJECT_ID(%s)",
+            [table],
+        )
+        set_aside = dependents.of_table()
+        columns, copied = [], []
+        for column in self.connection.introspection.get_columns(self._fetch, table):
+            if column.computed:
+                columns.append(f"{self._bracket(column.name)} AS {column.computed}")
+                continue
+            definition = f"{self._bracket(column.name)} {column.declaration}"
+            is_changed = column.name.lower() == field.column.lower()
+            if is_changed:
+                definition = f"{self._bracket(column.name)} {data_type}"
+            if identity if is_changed else column.is_identity:
+                definition += " IDENTITY (1, 1)"
+            columns.append(definition + (" NULL" if column.is_nullable and not is_changed else " NOT NULL"))
+            copied.append(self._bracket(column.name))
+        new_name = f"new__{name}"[:128]
+        new_table = table[: -len(self._bracket(name))] + self._bracket(new_name)
+        has_identity = any("IDENTITY (1, 1)" in column for column in columns)
+        names = ", ".join(copied)
+        for dependent in set_aside:
+            super().execute(dependent.drop, None)
+        super().execute(f"CREATE TABLE {new_table} ({', '.join(columns)})", None)
+        copy = f"INSERT INTO {new_table} ({names}) SELECT {names} FROM {table}"
+        if has_identity:
+            copy = f"SET IDENTITY_INSERT {new_table} ON; {copy}; SET IDENTITY_INSERT {new_table} OFF"
+        super().execute(copy, None)
+        super().execute(f"DROP TABLE {table}", None)
+        super().execute(f"EXEC sp_rename {self._text(new_table)}, {self._text(name)}", None)
+        for dependent in reversed(set_aside):
+            super().execute(dependent.create, None)
+        for (definition,) in triggers:
+            super().execute(definition, None)
+
+    # Keys and indexes
+
+    def _field_should_be_indexed(self, model: Any, field: Any) -> bool:
+        if not super()._field_should_be_indexed(model, field):
+            return False
+        return (field.db_type(self.connection) or "").lower() not in _UNINDEXABLE
+
+    def _not_null_condition(self, fields: Sequence[Any]) -> str:
+        return " AND ".join(f"{self.quote_name(field.column)} IS NOT NULL" for field in fields if field.null)
+
+    def _unique_sql(self, model: Any, fields: Sequence[Any], name: str, **options: Any) -> Any:  # type: ignore[override]
+        nullable = any(field.null for field in fields)
+        if nullable and options.get("nulls_distinct") is not False and not options.get("deferrable"):
+            if sql := self._create_unique_sql(model, fields, name=name, **options):
+                self.deferred_sql.append(sql)
+            return None
+        if options.get("nulls_distinct") is not None:
+            options["nulls_distinct"] = None
+        return super()._unique_sql(model, fields, name, **options)
+
+    def _create_unique_sql(  # type: ignore[override]
+        self,
+        model: Any,
+        fields: Sequence[Any],
+        name: str | None = None,
+        condition: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Make a unique key. NULLs differ from each other, as SQL has it, only in an index that leaves them out."""
+        if options.get("nulls_distinct") is not False and (not_null := self._not_null_condition(fields)):
+            condition = f"{condition} AND {not_null}" if condition else not_null
+        options["nulls_distinct"] = None
+        return super()._create_unique_sql(model, fields, name=name, condition=condition, **options)
+
+    def _delete_constraint_sql(self, template: str, model: Any, name: str) -> Statement:
+        if template == self.sql_delete_unique and self._is_index(model, name):
+            template = self.sql_delete_index
+        return super()._delete_constraint_sql(template, model, name)
+
+    def _is_index(self, model: Any, name: str) -> bool:
+        """Say whether a unique key is an index of its own, which DROP CONSTRAINT does not know."""
+        rows = self._fetch(
+            "SELECT is_unique_constraint FROM sys.indexes WHERE object_id = OBJECT_ID(%s) AND name = %s",
+            [self.quote_name(model._meta.db_table), name],
+        )
+        return bool(rows) and not rows[0][0]
+
+    def _rename_index_sql(self, model: Any, old_name: str, new_name: str) -> Statement:
+        index = f"{self.quote_name(model._meta.db_table)}.{self._bracket(old_name)}"
+        return Statement(
+            "EXEC sp_rename %(index)s, %(new_name)s, 'INDEX'",
+            table=Table(model._meta.db_table, self.quote_name),
+            index=self._text(index),
+            new_name=self._text(new_name),
+        )
+
+    def _delete_primary_key(self, model: Any, strict: bool = False) -> None:
+        """Foreign keys hold a primary key fast: those that point at it go first."""
+        table = self.quote_name(model._meta.db_table)
+        for key in self._dependents(table).foreign_keys(incoming_only=True):
+            self.execute(key.drop, None)
+        super()._delete_primary_key(model, strict)
+
+    # Comments
+
+    def alter_db_table_comment(
+        self, model: Any, old_db_table_comment: str | None, new_db_table_comment: str | None
+    ) -> None:
+        self.execute(self._comment_statement(model._meta.db_table, None, new_db_table_comment), None)
+
+    def _alter_column_comment_sql(
+        self, model: Any, new_field: Any, new_type: str, new_db_comment: str | None
+    ) -> tuple[str, list[Any]]:
+        return self._comment_statement(model._meta.db_table, new_field.column, new_db_comment), []
+
+    def _comment_statement(self, table: str, column: str | None, comment: str | None) -> str:
+        """Comments are extended properties named MS_Description, as SQL Server Management Studio shows them."""
+        quoted = self._text(self.quote_name(table))
+        _, name = self.connection.ops.split_table_name(table)
+        level = f"N'SCHEMA', @schema, N'TABLE', {self._text(name)}"
+        minor = "0"
+        if column is not None:
+            level += f", N'COLUMN', {self._text(column)}"
+            minor = f"COLUMNPROPERTY(OBJECT_ID({quoted}), {self._text(column)}, 'ColumnId')"
+        exists = (
+            f"EXISTS (SELECT 1 FROM sys.extended_properties WHERE class = 1 AND name = N'MS_Description' "
+            f"AND major_id = OBJECT_ID({quoted}) AND minor_id = {minor})"
+        )
+        declare = f"DECLARE @schema sysname = OBJECT_SCHEMA_NAME(OBJECT_ID({quoted}))"
+        if not comment:
+            return f"{declare}; IF {exists} EXEC sys.sp_dropextendedproperty N'MS_Description', {level}"
+        value = self._text(comment)
+        return (
+            f"{declare}; IF {exists} EXEC sys.sp_updateextendedproperty N'MS_Description', {value}, {level} "
+            f"ELSE EXEC sys.sp_addextendedproperty N'MS_Description', {value}, {level}"
+        )
+
+
+def _renamed_field(old_field: Any, new_field: Any) -> Any:
+    """Return the old field under its new column name, so that Django does not rename it again."""
+    import copy
+
+    field = copy.copy(old_field)
+    field.column = new_field.column
+    return field
