@@ -1,5 +1,6 @@
 """Execution plans of SQL Server: read, judge, redact, draw, compare. Plain Python, no database."""
 
+from .compare import Comparison, compare
 from .document import ShowplanError
 from .findings import Finding, Severity, findings
 from .model import MissingIndex, Operator, Plan, Statement
@@ -7,6 +8,7 @@ from .parse import parse
 from .svg import to_svg
 
 __all__ = [
+    "Comparison",
     "Finding",
     "MissingIndex",
     "Operator",
@@ -14,6 +16,7 @@ __all__ = [
     "Severity",
     "ShowplanError",
     "Statement",
+    "compare",
     "findings",
     "parse",
     "to_svg",

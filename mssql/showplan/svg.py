@@ -13,7 +13,7 @@ from .wording import kilobytes, milliseconds, number, operator_label, percent, s
 # style, and the page's own style sheet overrides them by class (sp-…).
 
 WIDTH, HEIGHT = 216, 74
-GAP_X, GAP_Y = 74, 22
+GAP_X, GAP_Y = 86, 22
 MARGIN = 16
 HEADER = 34
 
@@ -81,13 +81,17 @@ class _Node:
 def to_svg(plan: Plan, *, found: Sequence[Finding] | None = None, title: str = "Execution plan") -> str:
     """The whole plan as one SVG element that stands alone or within a page.
 
-    Each operator is a focusable group of class "sp-op" with its position in plan.operators() in data-operator, and a
-    <title> that tells its facts without any script.
+    Each operator is a focusable group of class "sp-op" with its position in plan.operators() as data-mssql-operator,
+    and a <title> that tells its facts without any script.
     """
     severities = _severities(findings(plan) if found is None else found)
     body: list[str] = []
     top, right, first = 0, 0, 0
+    # Assignments of variables (a DECLARE before the statement) have no operators to show.
+    drawn_alone = [item for item in plan.statements if item.plans or item.type != "ASSIGN"]
     for position, statement in enumerate(plan.statements):
+        if drawn_alone and statement not in drawn_alone:
+            continue
         if first > MAX_DRAWN:
             body.append(
                 _text(
@@ -216,7 +220,7 @@ def _edge(node: _Node) -> str:
     end_y = _y(node.parent.row if node.parent else node.row) + HEIGHT // 2
     head = 4 + thickness
     tip = end_x + 3
-    bend = start_x - 22
+    bend = start_x - 46
     path = f"M{start_x} {start_y}H{bend}" if end_y != start_y else f"M{start_x} {start_y}"
     if end_y != start_y:
         turn = bend - 12
@@ -256,19 +260,19 @@ def _card(
     shown = by_cost if time_share is None else by_time
     share = cost_share if time_share is None else time_share
     item = operator.object
-    second = item.name if item and item.name else operator.logical_op
+    second = item.name if item and item.name else _subtitle(operator)
     facts = _facts_line(operator)
-    label = operator_label(operator)
+    label = "Key Lookup" if operator.is_lookup and operator.kind == "IndexScan" else operator.physical_op
     parts = [
         f'<g class="sp-op sp-cost-{by_cost} sp-time-{by_time}" tabindex="0" role="button" '
-        f'data-operator="{node.index}" data-node="{operator.node_id}" '
+        f'data-mssql-operator="{node.index}" data-node="{operator.node_id}" '
         f'aria-label="{escape(shorten(f"{label} {second} {facts}", 160))}">',
         f"<title>{escape(_tooltip(operator, cost_share, time_share, badge))}</title>",
         f'<rect class="sp-card" x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="#ffffff" '
         f'stroke="{HEAT[shown] if shown else "#cbd5e1"}" stroke-width="{1.6 if shown else 1}"/>',
         _icon(x + 9, y + 10, *icon("Key Lookup" if operator.is_lookup else operator.physical_op)),
         _text(x + 42, y + 20, shorten(label, 24), "sp-name", size=12, fill="#111827", weight="600"),
-        _text(x + 42, y + 35, shorten(second, 29), "sp-object", fill="#475569"),
+        _text(x + 42, y + 35, shorten(second, 27), "sp-object", fill="#475569"),
         _text(x + 10, y + 56, shorten(facts, 30), "sp-facts", fill="#334155"),
         _text(
             x + WIDTH - 10, y + 56, percent(cost_share), "sp-share sp-share-cost",
@@ -286,6 +290,16 @@ def _card(
         parts.append(_badge(x + WIDTH - 22, y + 7, *badge))
     parts.append("</g>")
     return "".join(parts)
+
+
+def _subtitle(operator: Operator) -> str:
+    """What an operator without an object works on."""
+    if operator.logical_op != operator.physical_op:
+        return operator.logical_op
+    for role in ("Predicate", "Order By", "Group By", "Top Expression", "Defined Values", "Hash Keys"):
+        if texts := operator.expressions.get(role):
+            return ", ".join(texts[:4])
+    return operator.logical_op
 
 
 def _bar(css_class: str, x: int, y: int, share: float, colour: str) -> str:

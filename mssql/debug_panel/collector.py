@@ -1,0 +1,148 @@
+"""Gathers the statements of one request, through a context variable: in threads and under async views alike."""
+
+from __future__ import annotations
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from debug_toolbar.utils import get_template_info
+
+from mssql.instrumentation import plan_capture
+from mssql.instrumentation.recorder import Observer
+from mssql.instrumentation.statement import Statement, StatementKind
+
+MAX_STATEMENTS = 2_000
+
+_current: ContextVar[Collector | None] = ContextVar("mssql_debug_panel_collector", default=None)
+
+
+@dataclass(slots=True)
+class Collector:
+    """What one request did. Statements of copied contexts (sync_to_async, threads) arrive here too."""
+
+    actual_plans: bool = False
+    statements: list[dict[str, Any]] = field(default_factory=list)
+    dropped: int = 0
+    started_ns: int = field(default_factory=time.time_ns)
+    _ids: count[int] = field(default_factory=lambda: count(1))
+    _open: WeakKeyDictionary[Statement, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
+    _plans: dict[str, str] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Collect what runs from here on in this context."""
+        _current.set(self)
+
+    def stop(self) -> None:
+        """Collect no more."""
+        _current.set(None)
+
+    def add(self, statement: Statement) -> None:
+        """Note a statement that has ended; its rows and its plan may still come."""
+        if len(self.statements) >= MAX_STATEMENTS:
+            self.dropped += 1
+            return
+        record = _record(statement, str(next(self._ids)), self.started_ns)
+        self.statements.append(record)
+        self._open[statement] = record
+        self.note_plan(statement)
+
+    def note_rows(self, statement: Statement) -> None:
+        """The results were read: now the rows are known."""
+        record = self._open.get(statement)
+        if record is not None and statement.returned_rows is not None:
+            record["returned_rows"] = statement.returned_rows
+
+    def note_plan(self, statement: Statement) -> None:
+        """A plan was taken."""
+        record = self._open.get(statement)
+        if record is not None and statement.plan is not None:
+            record["plan_source"] = statement.plan.source
+            self._plans[record["id"]] = statement.plan.xml
+
+    @property
+    def plans(self) -> dict[str, str]:
+        """Showplan XML by statement id."""
+        return self._plans
+
+
+class CollectingObserver(Observer):
+    """Hands each statement to the collector of the context it runs in."""
+
+    def end(self, statement: Statement) -> None:
+        collector = _current.get()
+        if collector is not None:
+            collector.add(statement)
+
+    def close(self, statement: Statement) -> None:
+        collector = _current.get()
+        if collector is not None:
+            collector.note_rows(statement)
+
+    def plan_captured(self, statement: Statement) -> None:
+        collector = _current.get()
+        if collector is not None:
+            collector.note_plan(statement)
+
+    def wants_actual_plan(self, statement: Statement) -> bool:
+        collector = _current.get()
+        return collector is not None and collector.actual_plans and plan_capture.can_be_bracketed(statement)
+
+
+observer = CollectingObserver()
+
+
+def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, Any]:
+    """The statement as JSON can hold it."""
+    connection = statement.connection
+    record: dict[str, Any] = {
+        "id": identifier,
+        "kind": statement.kind.value,
+        "alias": connection.alias,
+        "database": connection.database,
+        "session_id": connection.session_id,
+        "sql": statement.sql or statement.procedure or statement.kind.value.upper(),
+        "summary": statement.summary,
+        "text": statement.text.text or statement.sql,
+        "parameters": plan_capture.declare(statement.params)
+        if statement.params and not statement.is_batch
+        else [],
+        "batch_size": statement.batch_size,
+        "start_ms": (statement.started_ns - origin_ns) / 1e6,
+        "duration_ms": (statement.duration_ns or 0) / 1e6,
+        "rowcount": statement.rowcount,
+        "returned_rows": statement.returned_rows,
+        "in_transaction": statement.in_transaction,
+        "attempt": statement.attempt,
+        "plan_source": None,
+        "explainable": plan_capture.can_be_estimated(statement.kind, statement.sql, statement.is_batch),
+    }
+    error = statement.error
+    if statement.exception is not None:
+        record["error"] = {
+            "number": error.number if error else None,
+            "class": error.error_class.name.replace("_", " ").lower() if error else "",
+            "message": error.message if error else str(statement.exception),
+        }
+    if statement.kind is not StatementKind.CONNECT:
+        caller = statement.caller
+        record["caller"] = (
+            {"file": caller.file, "line": caller.line, "function": caller.function} if caller else None
+        )
+        record["template"] = _template()
+    return record
+
+
+def _template() -> dict[str, Any] | None:
+    """The line of the template that is being rendered: often the one to mend in an N+1."""
+    info = get_template_info()
+    if info is None:
+        return None
+    context = info["context"]
+    line = next((item for item in context if item["highlight"]), None)
+    if line is None:
+        return None
+    return {"name": str(info["name"]), "line": line["num"], "source": str(line["content"]).strip()[:200]}
