@@ -239,7 +239,7 @@ class Options:
         for key, value in options.items():
             kind = _KINDS.get(key)
             if kind is None:
-                near = difflib.get_close_matches(str(key), _KINDS, n=3)
+                near = difflib.get_close_matches(str(key), _KINDS, n=2, cutoff=0.75)
                 hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
                 raise ImproperlyConfigured(
                     f"DATABASES[{alias!r}]['OPTIONS'] has the unknown key {key!r} (value {_shown(key, value)}). {hint}"
