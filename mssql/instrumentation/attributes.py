@@ -9,6 +9,7 @@ from types import MappingProxyType
 from mssql.errors import SQLServerError
 from mssql.instrumentation import semconv
 from mssql.instrumentation.conf import ErrorMessages, QueryText
+from mssql.instrumentation.sql_text import encodable as encodable
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 
 Value = str | int | float | bool
@@ -61,7 +62,7 @@ def query_text(statement: Statement, mode: QueryText) -> str | None:
         return None
     if mode == "raw" or (mode == "auto" and statement.params):
         return encodable(statement.sql)
-    return encodable(statement.text.text)
+    return statement.text.text
 
 
 def operation(statement: Statement) -> Attributes:
@@ -70,7 +71,7 @@ def operation(statement: Statement) -> Attributes:
     if statement.kind is StatementKind.CONNECT:
         attributes[semconv.DB_OPERATION_NAME] = "CONNECT"
     elif statement.summary:
-        attributes[semconv.DB_QUERY_SUMMARY] = encodable(statement.summary)
+        attributes[semconv.DB_QUERY_SUMMARY] = statement.summary
     if statement.procedure:
         attributes[semconv.DB_STORED_PROCEDURE_NAME] = encodable(statement.procedure)
     return attributes
@@ -130,8 +131,3 @@ def error_message(statement: Statement, mode: ErrorMessages) -> str | None:
     if error is not None and (error.number or 0) >= _FIRST_USER_MESSAGE:
         return f"User-defined error {error.number}"
     return encodable(_NUMBER.sub("?", _QUOTED.sub("?", message)))
-
-
-def encodable(text: str) -> str:
-    """Without lone surrogates: one of them would make an exporter drop the whole batch."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

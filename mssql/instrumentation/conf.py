@@ -35,6 +35,13 @@ class TracingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """Which metrics there are beside durations, connections and our counters."""
+
+    returned_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class QueryLogConfig:
     """Statements that take at least ``slow_ms`` are logged at ``level``; 0 logs every statement."""
 
@@ -71,7 +78,7 @@ class InstrumentationConfig:
 
     enabled: bool = False
     tracing: TracingConfig | None = None
-    metrics: bool = False
+    metrics: MetricsConfig | None = None
     query_log: QueryLogConfig | None = None
     query_text: QueryText = "auto"
     query_parameters: bool = False
@@ -237,7 +244,7 @@ _KEYS: dict[str, Check] = {
             "error_messages": _one_of("scrubbed", "raw", "off", false="off"),
         },
     ),
-    "metrics": _boolean,
+    "metrics": _dict_of(MetricsConfig, {"returned_rows": _boolean}),
     "query_log": _dict_of(
         QueryLogConfig, {"slow_ms": _number(float, 0), "level": _level, "exceptions": _boolean}
     ),

@@ -125,6 +125,7 @@ class MetricsObserver(Observer):
     ) -> None:
         self._attributes = ConnectionAttributes(connection)
         self._instruments = instruments or _instruments()
+        self._counts_rows = config.metrics is not None and config.metrics.returned_rows
         self._slow_ns = (config.query_log or QueryLogConfig()).slow_ms * 1e6
         self._state: str | None = None
         self._used_since_ns = 0
@@ -147,7 +148,7 @@ class MetricsObserver(Observer):
                 getattr(self._instruments, counter).add(1, attributes)
 
     def close(self, statement: Statement) -> None:
-        if statement.returned_rows is not None:
+        if self._counts_rows and statement.returned_rows is not None:
             attributes: Attributes = {**self._attributes.for_metrics, **operation(statement)}
             self._instruments.returned_rows.record(statement.returned_rows, attributes)
 
@@ -232,7 +233,7 @@ class PoolMetrics:
 
 def pool_metrics_for(config: InstrumentationConfig, connection: ConnectionInfo) -> PoolMetrics | None:
     """The pool's metrics; None when metrics are off."""
-    return PoolMetrics(connection) if config.enabled and config.metrics else None
+    return PoolMetrics(connection) if config.metrics is not None else None
 
 
 def _pool_name(attributes: ConnectionAttributes) -> Attributes:

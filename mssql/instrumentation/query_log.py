@@ -18,7 +18,6 @@ from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import (
     Attributes,
     ConnectionAttributes,
-    encodable,
     error_message,
     exception_type,
     failure,
@@ -28,6 +27,7 @@ from mssql.instrumentation.attributes import (
 )
 from mssql.instrumentation.conf import InstrumentationConfig, QueryLogConfig, TracingConfig
 from mssql.instrumentation.observer import Observer, Retry
+from mssql.instrumentation.sql_text import encodable
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 
 logger = logging.getLogger("mssql.query")

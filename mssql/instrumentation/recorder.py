@@ -235,12 +235,12 @@ def recorder_for(config: InstrumentationConfig, connection: ConnectionInfo) -> R
         observers.append(PlanObserver(config, connection))
     if config.tracing is not None:
         observers.append(TracingObserver(config, connection))
-    if config.metrics:
+    if config.metrics is not None:
         observers.append(MetricsObserver(config, connection))
     if config.query_log is not None:
         observers.append(QueryLogObserver(config, connection))
     if config.deadlock_graphs:
-        from mssql.instrumentation.deadlock import DeadlockObserver
+        from mssql.instrumentation.deadlock_capture import DeadlockObserver
 
         observers.append(DeadlockObserver(config, connection))
     propagator = propagator_for(config.propagation) if config.propagation is not None else None

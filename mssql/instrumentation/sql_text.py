@@ -41,7 +41,12 @@ def _describe(sql: str, prefix: str, cut: bool = False) -> SqlText:
         output[token.at] = {"[": "[?]", '"': '"?"'}.get(quote, "?")
     text = "".join(output)
     parts = [prefix, *summary.parts] if prefix else summary.parts
-    return SqlText(join_summary(parts), text + "..." if cut else text)
+    return SqlText(encodable(join_summary(parts)), encodable(text + "..." if cut else text))
+
+
+def encodable(text: str) -> str:
+    """Without lone surrogates: one of them would make an exporter drop the whole batch."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def join_summary(parts: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mssql.instrumentation.caller import Caller, find_caller
-from mssql.instrumentation.sql_text import SqlText, describe, join_summary
+from mssql.instrumentation.sql_text import SqlText, describe, encodable, join_summary
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -149,7 +149,7 @@ class Statement:
 
     def _describe(self) -> SqlText:
         if self.kind is StatementKind.PROCEDURE and self.procedure:
-            return SqlText(join_summary(("EXECUTE", self.procedure)), "")
+            return SqlText(encodable(join_summary(("EXECUTE", self.procedure))), "")
         return describe(self.sql, "BATCH" if self.is_batch else "")
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
@@ -11,7 +12,6 @@ from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import (
     Attributes,
     ConnectionAttributes,
-    encodable,
     error_message,
     failure,
     operation,
@@ -19,6 +19,7 @@ from mssql.instrumentation.attributes import (
 )
 from mssql.instrumentation.conf import Hook, InstrumentationConfig, TracingConfig
 from mssql.instrumentation.observer import Observer, report_failure
+from mssql.instrumentation.sql_text import encodable
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 
 _PARAMETER_LIMIT = 1_000
@@ -38,11 +39,15 @@ class TracingObserver(Observer):
             semconv.SCOPE, semconv.VERSION, schema_url=semconv.SCHEMA_URL
         )
 
+        self._dropping = Dropping.of(self._tracer)
+
     def begin(self, statement: Statement) -> None:
         kind = statement.kind
         if (kind is StatementKind.CONNECT and not self._tracing.connect) or (
             kind is StatementKind.TRANSACTION and not self._tracing.transactions
         ):
+            return
+        if self._dropping.certain():
             return
         # All that a sampler may want has to be there from the start.
         attributes: Attributes = {**self._connection.for_spans, **operation(statement)}
@@ -129,6 +134,45 @@ class TracingObserver(Observer):
                 hook(span, statement)
             except Exception:
                 report_failure(hook, "hook")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropping:
+    """Which spans the sampler drops whatever they are: those need not even be started.
+
+    A sampler tells it by its description, which the specification gives a form
+    (https://opentelemetry.io/docs/specs/otel/trace/sdk/#built-in-samplers). Behind any other sampler nothing is
+    certain, and it is asked.
+    """
+
+    roots: bool = False
+    under_local: bool = False
+    under_remote: bool = False
+
+    @classmethod
+    def of(cls, tracer: Tracer) -> Dropping:
+        sampler = getattr(tracer, "sampler", None)  # the SDK's tracer has one
+        if sampler is None:
+            return cls()
+        description = str(sampler.get_description())
+        if description == "AlwaysOffSampler":
+            return cls(True, True, True)
+        if not description.startswith("ParentBased{"):
+            return cls()
+        return cls(
+            roots=description.startswith("ParentBased{root:AlwaysOffSampler,"),
+            under_local="localParentNotSampled:AlwaysOffSampler" in description,
+            under_remote="remoteParentNotSampled:AlwaysOffSampler" in description,
+        )
+
+    def certain(self) -> bool:
+        """Whether a span started here and now would be dropped for sure."""
+        parent = trace.get_current_span().get_span_context()
+        if not parent.is_valid:
+            return self.roots
+        if parent.trace_flags & trace.TraceFlags.SAMPLED:
+            return False
+        return self.under_remote if parent.is_remote else self.under_local
 
 
 class _PendingSpan:

@@ -52,7 +52,7 @@ class Telemetry:
         observers: list[Observer] = list(more)
         if config.tracing is not None:
             observers.append(TracingObserver(config, info, self.tracer_provider.get_tracer("test")))
-        if config.metrics:
+        if config.metrics is not None:
             observers.append(MetricsObserver(config, info, self.instruments))
         if config.query_log is not None:
             observers.append(QueryLogObserver(config, info, self.logger_provider.get_logger("test")))

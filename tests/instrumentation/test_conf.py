@@ -18,14 +18,15 @@ from_options = InstrumentationConfig.from_options
 def test_off(value: object) -> None:
     config = from_options(value)
     assert not config.enabled
-    assert (config.tracing, config.metrics, config.query_log) == (None, False, None)
+    assert (config.tracing, config.metrics, config.query_log) == (None, None, None)
 
 
 @pytest.mark.parametrize("value", [True, {}])
 def test_the_defaults_hold_no_personal_data(value: object) -> None:
     config = from_options(value)
     assert config.enabled
-    assert config.metrics
+    assert config.metrics is not None
+    assert not config.metrics.returned_rows
     assert config.tracing is not None
     assert config.tracing.error_messages == "scrubbed"
     assert not config.tracing.connect
@@ -86,7 +87,7 @@ def test_everything_can_be_said() -> None:
         ({"tracing": {"conect": True}}, ['["tracing"]', "'conect'", "connect"]),
         ({"tracing": {"connect": "yes"}}, ['["tracing"]["connect"]', "'yes'", "True or False"]),
         ({"tracing": {"error_messages": "all"}}, ["'all'", '"scrubbed", "raw", "off"']),
-        ({"metrics": None}, ['["metrics"] is None', "True or False"]),
+        ({"metrics": 1}, ['["metrics"] is 1', "True, False or a dict"]),
         ({"query_text": "some"}, ["'some'", '"auto", "sanitized", "raw", "off"']),
         ({"query_log": {"slow_ms": -1}}, ['["slow_ms"] is -1', "a number of at least 0"]),
         ({"query_log": {"slow_ms": True}}, ['["slow_ms"] is True', "a number"]),

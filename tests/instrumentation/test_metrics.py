@@ -59,8 +59,10 @@ def test_failures_are_told_apart(telemetry: Telemetry) -> None:
     assert point(telemetry, "mssql.lock_timeouts").value == 1
 
 
-def test_returned_rows(telemetry: Telemetry) -> None:
-    recorder = telemetry.recorder()
+def test_returned_rows_are_opt_in(telemetry: Telemetry) -> None:
+    run(telemetry.recorder(), returned_rows=3)
+    assert not telemetry.points("db.client.response.returned_rows")
+    recorder = telemetry.recorder({"metrics": {"returned_rows": True}})
     run(recorder, returned_rows=12)
     run(recorder, "UPDATE t SET a = 1", rowcount=5)
     recorded = point(telemetry, "db.client.response.returned_rows")

@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 from opentelemetry import context, trace
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    SamplingResult,
+    TraceIdRatioBased,
+)
 from opentelemetry.trace import SpanKind, StatusCode
 
 from mssql.instrumentation.statement import Attempt, ConnectionInfo, StatementKind, current_attempt
+from mssql.instrumentation.tracing import Dropping
 from tests.instrumentation.conftest import DEADLOCK, UNIQUE_VIOLATION, Telemetry, driver_error, run
 
 
@@ -344,3 +353,48 @@ def test_unsampled_statements_leave_nothing() -> None:
     telemetry = Telemetry(ALWAYS_OFF)
     run(telemetry.recorder({"tracing": {"returned_rows": True}}))
     assert not telemetry.spans
+
+
+def _parent(*, sampled: bool, remote: bool) -> trace.Span:
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED if sampled else trace.TraceFlags.DEFAULT)
+    return trace.NonRecordingSpan(trace.SpanContext(1, 1, remote, flags))
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        ALWAYS_ON,
+        ALWAYS_OFF,
+        TraceIdRatioBased(0.0),
+        ParentBased(ALWAYS_ON),
+        ParentBased(ALWAYS_OFF),
+        ParentBased(TraceIdRatioBased(0.5)),
+        ParentBased(ALWAYS_ON, local_parent_not_sampled=ALWAYS_ON),
+        ParentBased(ALWAYS_OFF, remote_parent_not_sampled=ALWAYS_ON),
+    ],
+    ids=lambda sampler: sampler.get_description(),
+)
+@pytest.mark.parametrize("remote", [True, False])
+@pytest.mark.parametrize("sampled", [True, False, None])
+def test_a_span_that_is_not_started_would_have_been_dropped(
+    sampler: Sampler, sampled: bool | None, remote: bool
+) -> None:
+    """The shortcut never decides otherwise than the sampler, and is taken where most statements are dropped."""
+    telemetry = Telemetry(sampler)
+    tracer = telemetry.tracer_provider.get_tracer("test")
+    parent = trace.INVALID_SPAN if sampled is None else _parent(sampled=sampled, remote=remote)
+    with trace.use_span(parent):
+        certain = Dropping.of(tracer).certain()
+        spans = [tracer.start_span("x") for _ in range(20)]
+        run(telemetry.recorder())
+    kept = any(span.get_span_context().trace_flags.sampled for span in spans)
+    assert not (certain and kept)
+    if kept and not isinstance(getattr(sampler, "_root", None), TraceIdRatioBased):
+        assert len(telemetry.spans) == 1
+
+
+def test_the_shortcut_is_taken_under_an_unsampled_request() -> None:
+    tracer = Telemetry(ParentBased(TraceIdRatioBased(0.1))).tracer_provider.get_tracer("test")
+    with trace.use_span(_parent(sampled=False, remote=False)):
+        assert Dropping.of(tracer).certain()
+    assert Dropping.of(Telemetry(ALWAYS_OFF).tracer_provider.get_tracer("test")).certain()
