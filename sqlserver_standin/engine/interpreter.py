@@ -1,0 +1,949 @@
+"""Runs the statements of a batch: control of flow, variables, TRY … CATCH, and what each statement answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlserver_standin.engine import statements as st
+from sqlserver_standin.engine import values
+from sqlserver_standin.engine.catalog import Table
+from sqlserver_standin.engine.failures import ENDS_BATCH, ENDS_TRANSACTION, TERMINATES_STATEMENT
+from sqlserver_standin.engine.link import PostgresError
+from sqlserver_standin.errors import sql_error, text, unsupported
+from sqlserver_standin.events import Done, Event, Message, Parameter, ResultSet, ReturnStatus, SqlError
+from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.translate import Translation
+from sqlserver_standin.types import MAX, SqlType
+
+if TYPE_CHECKING:
+    from sqlserver_standin.engine.session import Session
+
+MOST_NESTING = 32
+_NVARCHAR_MAX = SqlType("nvarchar", length=MAX)
+_INT = SqlType("int")
+_FORMAT = re.compile(
+    r"%(?P<flags>[-+ 0#]*)(?P<width>\d+|\*)?(\.(?P<precision>\d+|\*))?(?P<size>I64|[hl])?(?P<kind>[%diosuxX])"
+)
+
+
+class BreakLoop(Exception):
+    """BREAK."""
+
+
+class ContinueLoop(Exception):
+    """CONTINUE."""
+
+
+class ReturnFromBatch(Exception):
+    """RETURN, with the procedure's status."""
+
+    def __init__(self, status: int = 0) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(slots=True)
+class Frame:
+    """The variables of a batch or procedure by lower-case name."""
+
+    types: dict[str, SqlType] = field(default_factory=dict)
+    values: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
+    batch: str = ""
+    procedure: str = ""
+
+    @classmethod
+    def of_parameters(cls, parameters: Sequence[Parameter]) -> Frame:
+        """The variables of a parameterised request."""
+        frame = cls()
+        for parameter in parameters:
+            name = parameter.name.lower()
+            frame.types[name] = parameter.type
+            frame.values[name] = parameter.value
+        return frame
+
+
+class Interpreter:
+    """Runs statements for one session."""
+
+    def __init__(self, session: Session) -> None:
+        from sqlserver_standin.engine.procedures import Procedures
+
+        self._session = session
+        self._try_depth = 0
+        self._procedures = Procedures(session, self)
+
+    # -- batches ---------------------------------------------------------------------------------------------
+
+    def run_batch(self, statements: Sequence[st.Statement], frame: Frame) -> Iterator[Event]:
+        """All statements; RETURN ends the batch."""
+        try:
+            for statement in statements:
+                yield from self.run(statement, frame)
+        except ReturnFromBatch:
+            pass
+        finally:
+            self._drop_table_variables(frame)
+
+    def run(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        """One statement. An error that ends the statement only is yielded, one that ends the batch is raised."""
+        session = self._session
+        if session.cancelled:
+            raise sql_error(3617)
+        if isinstance(statement, _CONTROL):
+            yield from self._control(statement, frame)
+            return
+        session.activity.statement = statement.text
+        try:
+            handler = _HANDLERS.get(type(statement))
+            if handler is None:
+                raise unsupported(type(statement).__name__, statement.line)
+            yield from handler(self, statement, frame)
+        except PostgresError as error:
+            failure = session.failures.describe(error, _verb(statement))
+            failure.line = statement.line
+            yield from self._failed(failure, statement, frame)
+        except SqlError as error:
+            if not getattr(error, "_placed", False):
+                error.line = max(error.line, statement.line)
+            yield from self._failed(error, statement, frame)
+        else:
+            session.last_error = 0
+
+    def _failed(self, error: SqlError, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        error._placed = True  # type: ignore[attr-defined]
+        if frame.procedure and not error.procedure:
+            error.procedure = frame.procedure
+        session.last_error = error.number
+        session.row_count = 0
+        reported = session.take_reported()
+        caught = self._try_depth > 0 and error.number != 3617
+        options = session.options
+        if isinstance(statement, (st.Throw,)):
+            ends_batch = True
+            ends_transaction = options.xact_abort
+        else:
+            raised = isinstance(statement, st.RaisError)
+            ends_transaction = error.number in ENDS_TRANSACTION or (options.xact_abort and not raised)
+            ends_batch = ends_transaction or error.number in ENDS_BATCH or error.severity >= 20
+        if isinstance(statement, (st.Execute, st.ExecuteString)) and getattr(error, "_ends", False):
+            ends_batch = True
+        if caught:
+            if ends_transaction and session.transaction.count:
+                session.doom()
+                if error.number == 1205:
+                    session.release_locks_of_victim()
+            raise error
+        for earlier in reported:
+            yield earlier
+        if ends_transaction and error.number != 3617:
+            yield from session.roll_back_after_error()
+        if ends_batch or error.number == 3617:
+            error._ends = True  # type: ignore[attr-defined]
+            raise error
+        yield error
+        if error.number in TERMINATES_STATEMENT:
+            yield Message(3621, text(3621), line=error.line, procedure=error.procedure)
+
+    # -- control of flow -------------------------------------------------------------------------------------
+
+    def _control(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        match statement:
+            case st.Block():
+                for inner in statement.statements:
+                    yield from self.run(inner, frame)
+            case st.If():
+                holds, failure = self._condition(statement.condition, statement, frame)
+                if failure is not None:
+                    yield from self._failed(failure, statement, frame)
+                    return
+                if holds:
+                    yield from self.run(statement.then, frame)
+                elif statement.otherwise is not None:
+                    yield from self.run(statement.otherwise, frame)
+            case st.While():
+                yield from self._while(statement, frame)
+            case st.Break():
+                raise BreakLoop
+            case st.Continue():
+                raise ContinueLoop
+            case st.TryCatch():
+                yield from self._try_catch(statement, frame)
+
+    def _condition(
+        self, condition: ast.Condition, statement: st.Statement, frame: Frame
+    ) -> tuple[bool, SqlError | None]:
+        try:
+            translation = self._session.translator.predicate(condition, self._context(frame))
+            result = self._run_translation(translation, frame)
+            return bool(values.decode_one(self._session.link.transformer, result, SqlType("bit"))), None
+        except PostgresError as error:
+            failure = self._session.failures.describe(error, "SELECT")
+        except SqlError as error:
+            failure = error
+        failure.line = max(failure.line, statement.line)
+        return False, failure
+
+    def _while(self, statement: st.While, frame: Frame) -> Iterator[Event]:
+        while True:
+            holds, failure = self._condition(statement.condition, statement, frame)
+            if failure is not None:
+                yield from self._failed(failure, statement, frame)
+                return
+            if not holds:
+                return
+            try:
+                yield from self.run(statement.body, frame)
+            except BreakLoop:
+                return
+            except ContinueLoop:
+                continue
+
+    def _try_catch(self, statement: st.TryCatch, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        self._try_depth += 1
+        try:
+            for inner in statement.body.statements:
+                yield from self.run(inner, frame)
+            return
+        except SqlError as error:
+            if error.number == 3617 or error.severity >= 20:
+                raise
+            caught = error
+        finally:
+            self._try_depth -= 1
+        session.errors.append(caught)
+        try:
+            for inner in statement.handler.statements:
+                yield from self.run(inner, frame)
+        finally:
+            session.errors.pop()
+
+    def _return(self, statement: st.Return, frame: Frame) -> Iterator[Event]:
+        status = 0
+        if statement.value is not None:
+            status = self.scalar(statement.value, frame, _INT) or 0
+        raise ReturnFromBatch(status)
+        yield
+
+    # -- variables -------------------------------------------------------------------------------------------
+
+    def _context(self, frame: Frame) -> Any:
+        return self._session.context(frame.types, frame.tables)
+
+    def scalar(self, expression: ast.Expression, frame: Frame, target: SqlType | None = None) -> Any:
+        """The value of an expression outside a query."""
+        constant = _constant(expression, target)
+        if constant is not None:
+            return constant[0]
+        translation = self._session.translator.scalar(expression, self._context(frame), target)
+        result = self._run_translation(translation, frame)
+        return values.decode_one(
+            self._session.link.transformer, result, target or translation.columns[0].type
+        )
+
+    def typed_scalar(self, expression: ast.Expression, frame: Frame) -> tuple[Any, SqlType]:
+        """A value with its type."""
+        translation = self._session.translator.scalar(expression, self._context(frame), None)
+        result = self._run_translation(translation, frame)
+        data_type = translation.columns[0].type
+        return values.decode_one(self._session.link.transformer, result, data_type), data_type
+
+    def _declare(self, statement: st.Declare, frame: Frame) -> Iterator[Event]:
+        for item in statement.items:
+            if item.table is not None:
+                pg_table = self._session.table_variable_name(item.name)
+                info = self._session.ddl.create_table(item.table, pg_table)
+                assert info is not None
+                loaded = self._session.catalog.info("", pg_table)
+                table = (loaded or info).to_table()
+                frame.tables[item.name] = Table(
+                    "",
+                    item.name,
+                    table.pg_name,
+                    "variable",
+                    table.columns,
+                    object_id=table.object_id,
+                    identity_sequence=table.identity_sequence,
+                )
+                continue
+            assert item.type is not None
+            value = None if item.value is None else self.scalar(item.value, frame, item.type)
+            if item.name not in frame.types:
+                frame.types = {**frame.types, item.name: item.type}
+            frame.values[item.name] = value
+        return
+        yield
+
+    def _drop_table_variables(self, frame: Frame) -> None:
+        if frame.tables:
+            names = [table.pg_name for table in frame.tables.values() if table.kind == "variable"]
+            frame.tables = {}
+            for name in names:
+                self._session.link.execute(f"DROP TABLE IF EXISTS {name}")
+            self._session.schema_changed(local=True)
+
+    def _set_variable(self, statement: st.SetVariable, frame: Frame) -> Iterator[Event]:
+        self.assign(statement.name, statement.value, frame, statement.operator)
+        return
+        yield
+
+    def assign(self, name: str, value: ast.Expression, frame: Frame, operator: str = "=") -> None:
+        """SET @name = value."""
+        data_type = frame.types.get(name)
+        if data_type is None:
+            raise sql_error(137, name)
+        if operator != "=":
+            value = ast.Binary(operator[0], ast.Variable(name), value)
+        frame.values[name] = self.scalar(value, frame, data_type)
+
+    # -- data ------------------------------------------------------------------------------------------------
+
+    def _parameters(
+        self, translation: Translation, frame: Frame
+    ) -> tuple[list[bytes | None], list[int] | None]:
+        encoded: list[bytes | None] = []
+        formats: list[int] = []
+        for name in translation.parameters:
+            value = frame.values[name] if name in frame.values else self._session.system_value(name)
+            data, data_format = values.encode(value)
+            encoded.append(data)
+            formats.append(data_format)
+        return encoded, formats if any(formats) else None
+
+    def _run_translation(self, translation: Translation, frame: Frame) -> Any:
+        encoded, formats = self._parameters(translation, frame)
+        return self._session.link.execute(translation.sql, encoded, formats, translation.before)
+
+    def _data(self, statement: st.Data, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        if isinstance(statement.node, ast.InsertStatement) and statement.execute is not None:
+            yield from self._insert_execute(statement, frame)
+            return
+        if session.options.implicit_transactions and not session.transaction.count:
+            yield from session.begin(None)
+        translation = session.translator.statement(statement.node, self._context(frame))
+        if session.transaction.doomed and translation.kind != "select":
+            raise sql_error(3930)
+        if translation.kind == "select_into":
+            yield from self._select_into(translation, frame)
+            return
+        yield from self._answer(translation, frame)
+
+    def _answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        result = self._run_translation(translation, frame)
+        if translation.assignments:
+            rows = values.decode(
+                session.link.transformer, result, self._assignment_columns(translation, frame)
+            )
+            if rows:
+                for name, value in zip(translation.assignments, rows[-1], strict=True):
+                    frame.values[name] = value
+            session.row_count = len(rows)
+            yield Done(None, "select")
+            return
+        if translation.columns:
+            rows = values.decode(session.link.transformer, result, translation.columns)
+            count = len(rows)
+            yield ResultSet(translation.columns, rows)
+        elif translation.count_column:
+            count = int(result.get_value(0, 0) or 0)
+        else:
+            count = result.command_tuples or 0
+        session.row_count = count
+        if translation.kind in ("insert", "merge") and count and translation.table is not None:
+            self._remember_identity(translation)
+        yield Done(None if session.options.nocount else count, translation.kind)
+
+    def _assignment_columns(self, translation: Translation, frame: Frame) -> list[Any]:
+        from sqlserver_standin.events import Column
+
+        return [Column(name, frame.types[name]) for name in translation.assignments]
+
+    def _remember_identity(self, translation: Translation) -> None:
+        table = translation.table
+        assert table is not None
+        if table.identity_sequence is None:
+            return
+        session = self._session
+        if session.identity_insert is not None and session.identity_insert.object_id == table.object_id:
+            column = next(column for column in table.columns if column.identity)
+            # The next value has to follow the greatest one, whoever gave it.
+            session.link.execute(
+                f"SELECT setval($1::regclass, greatest(max({column.pg_name}), (SELECT last_value FROM "
+                f"{table.identity_sequence}))) FROM {table.pg_name}",
+                [table.identity_sequence.encode()],
+            )
+        session.identity_sequence = table.identity_sequence
+
+    def _select_into(self, translation: Translation, frame: Frame) -> Iterator[Event]:
+        assert translation.into is not None
+        session = self._session
+        columns = []
+        seen: set[str] = set()
+        for position, column in enumerate(translation.columns, 1):
+            if not column.name:
+                raise sql_error(1038)
+            if column.name.lower() in seen:
+                raise sql_error(2705, column.name, translation.into[-1])
+            seen.add(column.name.lower())
+            del position
+            columns.append(
+                st.ColumnDefinition(
+                    column.name, column.type, column.nullable, (1, 1) if column.identity else None
+                )
+            )
+        info = session.ddl.create_table(st.CreateTable(translation.into, tuple(columns)))
+        assert info is not None
+        overriding = (
+            " OVERRIDING SYSTEM VALUE" if any(column.identity for column in translation.columns) else ""
+        )
+        encoded, formats = self._parameters(translation, frame)
+        result = session.link.execute(
+            f"INSERT INTO {info.qualified}{overriding} {translation.sql}",
+            encoded,
+            formats,
+            translation.before,
+        )
+        count = result.command_tuples or 0
+        session.row_count = count
+        yield Done(None if session.options.nocount else count, "select")
+
+    def _insert_execute(self, statement: st.Data, frame: Frame) -> Iterator[Event]:
+        assert statement.execute is not None and isinstance(statement.node, ast.InsertStatement)
+        session = self._session
+        rows: list[tuple[Any, ...]] = []
+        types: tuple[SqlType, ...] = ()
+        for event in self.run(statement.execute, frame):
+            if isinstance(event, ResultSet):
+                types = tuple(column.type for column in event.columns)
+                rows.extend(event.rows)
+            elif not isinstance(event, Done):
+                yield event
+        for row in rows:
+            names = [f"@insert_execute_{index}" for index in range(len(row))]
+            inner = Frame(
+                dict(zip(names, types, strict=True)), dict(zip(names, row, strict=True)), frame.tables
+            )
+            node = ast.InsertStatement(
+                statement.node.target,
+                statement.node.columns,
+                (tuple(ast.Variable(name) for name in names),),
+                text=f"{statement.node.text} VALUES ({', '.join(names)})",
+            )
+            translation = session.translator.statement(node, self._context(inner))
+            self._run_translation(translation, inner)
+        session.row_count = len(rows)
+        yield Done(None if session.options.nocount else len(rows), "insert")
+
+    # -- messages and errors ---------------------------------------------------------------------------------
+
+    def _print(self, statement: st.Print, frame: Frame) -> Iterator[Event]:
+        value = self.scalar(statement.value, frame, _NVARCHAR_MAX)
+        yield Message(
+            0,
+            "" if value is None else str(value)[:4000] or " ",
+            line=statement.line,
+            procedure=frame.procedure,
+        )
+
+    def _throw(self, statement: st.Throw, frame: Frame) -> Iterator[Event]:
+        if not statement.arguments:
+            if not self._session.errors:
+                raise sql_error(10704)
+            raise self._session.errors[-1]
+        number, message, state = (self.scalar(argument, frame) for argument in statement.arguments)
+        if int(number) < 50000:
+            raise sql_error(35100, number)
+        raise SqlError(int(number), str(message), severity=16, state=int(state), line=statement.line)
+        yield
+
+    def _raiserror(self, statement: st.RaisError, frame: Frame) -> Iterator[Event]:
+        message = self.scalar(statement.message, frame)
+        severity = int(self.scalar(statement.severity, frame, _INT))
+        state = int(self.scalar(statement.state, frame, _INT))
+        arguments = [self.scalar(argument, frame) for argument in statement.arguments]
+        number = 50000
+        if isinstance(message, int):
+            raise unsupported("RAISERROR with a message number", statement.line)
+        message_text = format_message(str(message), arguments)
+        severity = max(severity, 0)
+        state = 1 if state < 0 else min(state, 255)
+        if severity > 18 and "LOG" not in statement.options:
+            raise sql_error(2754)
+        if severity <= 10:
+            yield Message(number, message_text, severity, state, statement.line, frame.procedure)
+            return
+        raise SqlError(number, message_text, severity, state, statement.line, frame.procedure)
+
+    # -- execution -------------------------------------------------------------------------------------------
+
+    def _execute(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        yield from self._procedures.execute(statement, frame)
+
+    def call_by_name(self, procedure: str, parameters: Sequence[Parameter]) -> Iterator[Event]:
+        """RPC by name: the parameters are variables of a frame, and passed on as arguments."""
+        from sqlserver_standin.engine.batch import BatchParser
+
+        name = BatchParser(procedure).object_name()
+        frame = Frame()
+        arguments = []
+        for position, parameter in enumerate(parameters):
+            variable = f"@rpc_{position}"
+            frame.types[variable] = parameter.type
+            frame.values[variable] = parameter.value
+            arguments.append(
+                st.Argument(parameter.name.lower() or None, ast.Variable(variable), parameter.output)
+            )
+        statement = st.Execute(name, tuple(arguments), "@rpc_status")
+        frame.types["@rpc_status"] = _INT
+        frame.values["@rpc_status"] = 0
+        from sqlserver_standin.events import ReturnValue
+
+        yield from self.run(statement, frame)
+        yield ReturnStatus(int(frame.values["@rpc_status"] or 0))
+        for position, parameter in enumerate(parameters):
+            if parameter.output:
+                yield ReturnValue(
+                    Parameter(parameter.name, parameter.type, frame.values[f"@rpc_{position}"], output=True)
+                )
+
+    def _execute_string(self, statement: st.ExecuteString, frame: Frame) -> Iterator[Event]:
+        parts = [self.scalar(part, frame, _NVARCHAR_MAX) for part in statement.parts]
+        sql = "".join("" if part is None else str(part) for part in parts)
+        yield from self.run_text(sql, Frame())
+
+    def run_text(self, sql: str, frame: Frame) -> Iterator[Event]:
+        """A batch inside a batch: its own variables and its own compilation."""
+        from sqlserver_standin.engine.batch import parse_batch
+
+        session = self._session
+        if session.nesting >= MOST_NESTING:
+            raise sql_error(217, MOST_NESTING)
+        session.nesting += 1
+        database = session.database
+        try:
+            yield from self.run_batch(parse_batch(sql), frame)
+        finally:
+            session.nesting -= 1
+            if session.database != database:
+                # USE inside lasts as long as the inner batch.
+                for _ in session.use(database):
+                    pass
+
+    # -- transactions and options ----------------------------------------------------------------------------
+
+    def _begin(self, statement: st.BeginTransaction, frame: Frame) -> Iterator[Event]:
+        yield from self._session.begin(self._transaction_name(statement.name, frame))
+
+    def _commit(self, statement: st.CommitTransaction, frame: Frame) -> Iterator[Event]:
+        yield from self._session.commit()
+
+    def _rollback(self, statement: st.RollbackTransaction, frame: Frame) -> Iterator[Event]:
+        yield from self._session.rollback(self._transaction_name(statement.name, frame))
+
+    def _save(self, statement: st.SaveTransaction, frame: Frame) -> Iterator[Event]:
+        self._session.save(self._transaction_name(statement.name, frame) or "")
+        return
+        yield
+
+    @staticmethod
+    def _transaction_name(name: str | None, frame: Frame) -> str | None:
+        if name is not None and name.startswith("@"):
+            value = frame.values.get(name)
+            return None if value is None else str(value)
+        return name
+
+    def _use(self, statement: st.Use, frame: Frame) -> Iterator[Event]:
+        yield from self._session.use(statement.database)
+
+    def _set_option(self, statement: st.SetOption, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        options = session.options
+        on = statement.value == "ON"
+        value: Any = statement.value
+        if statement.argument is not None:
+            value = self.scalar(statement.argument, frame)
+        match statement.option:
+            case "TRANSACTION ISOLATION LEVEL":
+                if (
+                    value == "SNAPSHOT"
+                    and session.transaction.count
+                    and session.transaction.isolation != "SNAPSHOT"
+                ):
+                    options.isolation = value
+                else:
+                    options.isolation = value
+            case "LOCK_TIMEOUT":
+                options.lock_timeout = int(value)
+                session.apply_lock_timeout()
+            case "DEADLOCK_PRIORITY":
+                names = {"LOW": -5, "NORMAL": 0, "HIGH": 5}
+                options.deadlock_priority = names.get(str(value).upper()) or int(
+                    0 if str(value).upper() == "NORMAL" else names.get(str(value).upper(), value)
+                )
+            case "DATEFIRST":
+                options.date_first = int(value)
+                session.set_setting("standin.datefirst", str(options.date_first))
+            case "DATEFORMAT":
+                options.date_format = str(value)
+                session.set_setting("standin.dateformat", str(value))
+            case "LANGUAGE":
+                options.language = str(value)
+                session.set_setting("standin.language", str(value))
+                yield Message(5703, text(5703, value), 10)
+            case "ROWCOUNT":
+                if int(value):
+                    raise unsupported("SET ROWCOUNT", statement.line)
+            case "TEXTSIZE":
+                options.text_size = int(value)
+            case "CONTEXT_INFO":
+                data = value if isinstance(value, bytes) else str(value).encode("utf-16-le")
+                session.context_info = data[:128]
+            case "QUERY_GOVERNOR_COST_LIMIT":
+                pass
+            case _:
+                for name in statement.option.split():
+                    if name != "STATISTICS":
+                        self._switch(statement, name, on)
+
+    def _switch(self, statement: st.SetOption, name: str, on: bool) -> None:
+        options = self._session.options
+        if statement.option.startswith("STATISTICS"):
+            name = f"STATISTICS_{name}"
+        attribute = name.lower()
+        if attribute == "ansi_defaults":
+            for each in ("ansi_nulls", "ansi_padding", "ansi_warnings", "quoted_identifier"):
+                setattr(options, each, on)
+        elif hasattr(options, attribute):
+            if attribute in ("noexec", "parseonly", "fmtonly") and on:
+                raise unsupported(f"SET {name} ON", statement.line)
+            setattr(options, attribute, on)
+        elif attribute in (
+            "ansi_null_dflt_on",
+            "ansi_null_dflt_off",
+            "arithignore",
+            "no_browsetable",
+            "forceplan",
+        ):
+            pass
+        elif on:
+            raise unsupported(f"SET {name} ON", statement.line)
+
+    def _set_identity_insert(self, statement: st.SetIdentityInsert, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        table = session.ddl.table(statement.table, 1088)
+        if table.identity_sequence is None:
+            raise sql_error(8106, table.full_name)
+        current = session.identity_insert
+        if statement.on:
+            if current is not None and current.object_id != table.object_id:
+                full = f"{session.database}.{current.full_name}"
+                raise sql_error(8107, full, ".".join(statement.table))
+            session.identity_insert = table
+        elif current is not None and current.object_id == table.object_id:
+            session.identity_insert = None
+        return
+        yield
+
+    def _waitfor(self, statement: st.WaitFor, frame: Frame) -> Iterator[Event]:
+        if statement.kind == "TIME":
+            raise unsupported("WAITFOR TIME", statement.line)
+        value = str(self.scalar(statement.value, frame, SqlType("varchar", length=30)))
+        match = re.fullmatch(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", value.strip())
+        if match is None:
+            raise sql_error(148, value, "WAITFOR")
+        hours, minutes, seconds = (float(part or 0) for part in match.groups())
+        if self._session.wait(hours * 3600 + minutes * 60 + seconds):
+            raise sql_error(3617)
+        return
+        yield
+
+    # -- data definition -------------------------------------------------------------------------------------
+
+    def _definition(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        session = self._session
+        if session.options.implicit_transactions and not session.transaction.count:
+            yield from session.begin(None)
+        if session.transaction.doomed:
+            raise sql_error(3930)
+        session.schema_touched()
+        # All or nothing, though it takes several statements of PostgreSQL.
+        own = not session.transaction.count
+        if own:
+            session.link.begin("READ COMMITTED")
+        try:
+            self._define(statement)
+        except BaseException:
+            if own:
+                session.link.end("ROLLBACK")
+                session.schema_changed()
+            raise
+        if own:
+            session.link.end("COMMIT")
+            session.schema_changed()
+        session.check_schema_version()
+        yield Done(None, _COMMANDS.get(type(statement), ""))
+
+    def _define(self, statement: st.Statement) -> None:
+        ddl = self._session.ddl
+        match statement:
+            case st.CreateTable():
+                ddl.create_table(statement)
+            case st.AlterTableAdd():
+                ddl.alter_table_add(statement)
+            case st.AlterTableDrop():
+                ddl.alter_table_drop(statement)
+            case st.AlterColumn():
+                ddl.alter_column(statement)
+            case st.AlterTableCheck():
+                ddl.alter_table_check(statement)
+            case st.SwitchTrigger():
+                ddl.switch_trigger(statement)
+            case st.CreateIndex():
+                ddl.create_index(statement)
+            case st.AlterIndex():
+                ddl.alter_index(statement)
+            case st.DropIndex():
+                ddl.drop_index(statement)
+            case st.TruncateTable():
+                ddl.truncate(statement)
+            case st.CreateView():
+                ddl.create_view(statement)
+            case st.CreateSchema():
+                ddl.create_schema(statement)
+            case st.CreateSequence():
+                ddl.create_sequence(statement)
+            case st.CreateProcedure():
+                self._procedures.create(statement)
+            case st.CreateTrigger():
+                self._procedures.create_trigger(statement)
+            case st.Drop():
+                self._drop(statement)
+
+    def _drop(self, statement: st.Drop) -> None:
+        ddl = self._session.ddl
+        for name in statement.names:
+            match statement.kind:
+                case "TABLE":
+                    ddl.drop_table(name, if_exists=statement.if_exists)
+                case "VIEW":
+                    ddl.drop_view(name, if_exists=statement.if_exists)
+                case "SEQUENCE":
+                    ddl.drop_sequence(name, if_exists=statement.if_exists)
+                case "SCHEMA":
+                    ddl.drop_schema(name[-1], if_exists=statement.if_exists)
+                case "PROCEDURE" | "TRIGGER":
+                    self._procedures.drop(statement.kind, name, if_exists=statement.if_exists)
+                case _:
+                    raise unsupported(f"DROP {statement.kind}", statement.line)
+
+    def _drop_statement(self, statement: st.Drop, frame: Frame) -> Iterator[Event]:
+        if statement.kind != "DATABASE":
+            yield from self._definition(statement, frame)
+            return
+        self._refuse_in_transaction("DROP DATABASE")
+        for name in statement.names:
+            if self._session.instance.database(name[-1]) is None and statement.if_exists:
+                continue
+            self._session.instance.drop_database(name[-1])
+        yield Done(None, "drop database")
+
+    def _create_database(self, statement: st.CreateDatabase, frame: Frame) -> Iterator[Event]:
+        self._refuse_in_transaction("CREATE DATABASE")
+        self._session.instance.create_database(statement.name, statement.collation)
+        yield Done(None, "create database")
+
+    def _alter_database(self, statement: st.AlterDatabase, frame: Frame) -> Iterator[Event]:
+        self._refuse_in_transaction("ALTER DATABASE")
+        session = self._session
+        name = statement.name or session.database
+        database = session.instance.database(name)
+        if database is None:
+            session.report(sql_error(5011, name))
+            raise sql_error(5069)
+        facts: dict[str, Any] = {}
+        if statement.rename is not None:
+            facts["name"] = statement.rename
+        if statement.collation is not None:
+            facts["collation"] = statement.collation
+        for option, value in statement.options:
+            match option:
+                case "READ_COMMITTED_SNAPSHOT":
+                    facts["rcsi"] = value == "ON"
+                case "ALLOW_SNAPSHOT_ISOLATION":
+                    facts["snapshot"] = value == "ON"
+                case "SINGLE_USER" | "RESTRICTED_USER":
+                    session.instance.end_sessions(database.name, session)
+                case "COMPATIBILITY_LEVEL":
+                    if value not in ("160", "150", "140", "130"):
+                        raise unsupported(f"compatibility level {value}", statement.line)
+                    facts["compatibility_level"] = int(value)
+                case "QUERY_STORE":
+                    facts["query_store"] = value == "ON"
+                case "RECOVERY" | "MULTI_USER" | "AUTO_CLOSE" | "AUTO_SHRINK" | "ANSI_NULLS" | "PAGE_VERIFY":
+                    # About storage, or about what is so already.
+                    pass
+                case _:
+                    raise unsupported(f"ALTER DATABASE ... SET {option}", statement.line)
+        if facts:
+            session.instance.change_database(database, **facts)
+        yield Done(None, "alter database")
+
+    def _refuse_in_transaction(self, what: str) -> None:
+        if self._session.transaction.count:
+            raise sql_error(226, what)
+
+    def _dbcc(self, statement: st.Dbcc, frame: Frame) -> Iterator[Event]:
+        yield from self._procedures.dbcc(statement, frame)
+
+    def _kill(self, statement: st.Kill, frame: Frame) -> Iterator[Event]:
+        for session in self._session.instance.sessions():
+            if session.spid == statement.session and session is not self._session:
+                session.kill()
+                return
+        raise sql_error(6106, statement.session)
+        yield
+
+    def _nothing(self, statement: st.Nothing, frame: Frame) -> Iterator[Event]:
+        return
+        yield
+
+    def _security(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        yield from self._procedures.security(statement, frame)
+
+
+def format_message(template: str, arguments: Sequence[Any]) -> str:
+    """RAISERROR's substitution: https://learn.microsoft.com/sql/t-sql/language-elements/raiserror-transact-sql"""
+    remaining = list(arguments)
+
+    def replace(match: re.Match[str]) -> str:
+        kind = match["kind"]
+        if kind == "%":
+            return "%"
+        width = match["width"]
+        if width == "*":
+            width = str(remaining.pop(0))
+        precision = match["precision"]
+        if precision == "*":
+            precision = str(remaining.pop(0))
+        value = remaining.pop(0) if remaining else None
+        if value is None:
+            shown = "(null)"
+        elif kind == "s":
+            shown = str(value)[: int(precision)] if precision else str(value)
+        else:
+            number = int(value)
+            if kind in "uoxX" and number < 0:
+                number += 1 << 32
+            shown = {"o": f"{number:o}", "x": f"{number:x}", "X": f"{number:X}"}.get(kind, str(number))
+            if "+" in match["flags"] and kind in "di" and number >= 0:
+                shown = "+" + shown
+        if width:
+            if "-" in match["flags"]:
+                shown = shown.ljust(int(width))
+            else:
+                shown = shown.rjust(int(width), "0" if "0" in match["flags"] else " ")
+        return shown
+
+    return _FORMAT.sub(replace, template)[:2047]
+
+
+def _constant(expression: ast.Expression, target: SqlType | None) -> tuple[Any] | None:
+    """The value of a literal that needs no conversion, so that SET @i = 1 costs no round trip."""
+    if not isinstance(expression, ast.Constant):
+        return None
+    if expression.kind == "null":
+        return (None,)
+    if expression.kind == "integer" and (target is None or target.name in ("int", "bigint")):
+        return (int(expression.value),)
+    if expression.kind in ("string", "nstring") and (
+        target is None or (target.name in ("nvarchar", "varchar") and target.length == MAX)
+    ):
+        return (expression.value,)
+    return None
+
+
+def _verb(statement: st.Statement) -> str:
+    if isinstance(statement, st.Data):
+        return {
+            ast.InsertStatement: "INSERT",
+            ast.UpdateStatement: "UPDATE",
+            ast.DeleteStatement: "DELETE",
+            ast.MergeStatement: "MERGE",
+        }.get(type(statement.node), "SELECT")
+    if isinstance(statement, (st.AlterTableAdd, st.AlterTableCheck, st.AlterColumn)):
+        return "ALTER TABLE"
+    return "SELECT"
+
+
+_CONTROL = (st.Block, st.If, st.While, st.Break, st.Continue, st.TryCatch)
+
+_COMMANDS: dict[type[st.Statement], str] = {
+    st.CreateTable: "create table",
+    st.AlterTableAdd: "alter table",
+    st.AlterTableDrop: "alter table",
+    st.AlterColumn: "alter table",
+    st.AlterTableCheck: "alter table",
+    st.CreateIndex: "create index",
+    st.DropIndex: "drop index",
+    st.TruncateTable: "truncate table",
+    st.CreateView: "create view",
+    st.CreateProcedure: "create procedure",
+    st.CreateTrigger: "create trigger",
+}
+
+_HANDLERS: dict[type[st.Statement], Callable[[Interpreter, Any, Frame], Iterator[Event]]] = {
+    st.Data: Interpreter._data,
+    st.Declare: Interpreter._declare,
+    st.SetVariable: Interpreter._set_variable,
+    st.SetOption: Interpreter._set_option,
+    st.SetIdentityInsert: Interpreter._set_identity_insert,
+    st.Return: Interpreter._return,
+    st.Throw: Interpreter._throw,
+    st.RaisError: Interpreter._raiserror,
+    st.Print: Interpreter._print,
+    st.WaitFor: Interpreter._waitfor,
+    st.Execute: Interpreter._execute,
+    st.ExecuteString: Interpreter._execute_string,
+    st.Use: Interpreter._use,
+    st.BeginTransaction: Interpreter._begin,
+    st.CommitTransaction: Interpreter._commit,
+    st.RollbackTransaction: Interpreter._rollback,
+    st.SaveTransaction: Interpreter._save,
+    st.Drop: Interpreter._drop_statement,
+    st.CreateDatabase: Interpreter._create_database,
+    st.AlterDatabase: Interpreter._alter_database,
+    st.Dbcc: Interpreter._dbcc,
+    st.Kill: Interpreter._kill,
+    st.Nothing: Interpreter._nothing,
+    st.CreateLogin: Interpreter._security,
+    st.CreateUser: Interpreter._security,
+    st.Permission: Interpreter._security,
+    st.AlterRole: Interpreter._security,
+    **dict.fromkeys(
+        (
+            st.CreateTable,
+            st.AlterTableAdd,
+            st.AlterTableDrop,
+            st.AlterColumn,
+            st.AlterTableCheck,
+            st.SwitchTrigger,
+            st.CreateIndex,
+            st.AlterIndex,
+            st.DropIndex,
+            st.TruncateTable,
+            st.CreateView,
+            st.CreateSchema,
+            st.CreateSequence,
+            st.CreateProcedure,
+            st.CreateTrigger,
+        ),
+        Interpreter._definition,
+    ),
+}

@@ -1,0 +1,341 @@
+"""Stored procedures: the system's (sp_*) that backends use, and the user's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from sqlserver_standin.engine import statements as st
+from sqlserver_standin.engine.names import pg_name, quote, quote_literal
+from sqlserver_standin.errors import sql_error, text, unsupported
+from sqlserver_standin.events import Event, Message
+from sqlserver_standin.types import MAX, SqlType
+
+if TYPE_CHECKING:
+    from sqlserver_standin.engine.interpreter import Frame, Interpreter
+    from sqlserver_standin.engine.session import Session
+
+_INT = SqlType("int")
+_TEXT = SqlType("nvarchar", length=MAX)
+
+
+class Procedures:
+    """Runs EXEC for one session."""
+
+    def __init__(self, session: Session, interpreter: Interpreter) -> None:
+        self._session = session
+        self._interpreter = interpreter
+
+    def execute(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        """EXEC name arguments."""
+        name = statement.procedure
+        if statement.procedure_variable is not None:
+            value = frame.values.get(statement.procedure_variable)
+            from sqlserver_standin.engine.batch import BatchParser
+
+            name = BatchParser(str(value)).object_name()
+        system = _SYSTEM.get(name[-1].lower())
+        if system is not None and (len(name) == 1 or name[-2].lower() in ("sys", "dbo", "")):
+            yield from system(self, statement, frame)
+            if statement.status is not None:
+                frame.values[statement.status] = 0
+            return
+        raise sql_error(2812, ".".join(name))
+
+    def _arguments(self, statement: st.Execute, frame: Frame, *names: str) -> dict[str, Any]:
+        """Values of a system procedure's arguments, by the names that it has for them."""
+        given: dict[str, Any] = {}
+        for position, argument in enumerate(statement.arguments):
+            if argument.name is None:
+                if position >= len(names):
+                    raise sql_error(8144, statement.procedure[-1])
+                key = names[position]
+            else:
+                key = argument.name.removeprefix("@")
+                if key not in names:
+                    raise sql_error(8145, argument.name, statement.procedure[-1])
+            given[key] = None if argument.value is None else self._interpreter.scalar(argument.value, frame)
+        return given
+
+    # -- sp_executesql ---------------------------------------------------------------------------------------
+
+    def _sp_executesql(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        from sqlserver_standin.engine.batch import BatchParser
+        from sqlserver_standin.engine.interpreter import Frame
+
+        arguments = statement.arguments
+        if not arguments or arguments[0].value is None:
+            raise sql_error(201, "sp_executesql", "@statement")
+        sql = self._interpreter.scalar(arguments[0].value, frame)
+        inner = Frame()
+        outputs: list[tuple[str, st.Argument]] = []
+        if len(arguments) > 1 and arguments[1].value is not None:
+            declared = str(self._interpreter.scalar(arguments[1].value, frame) or "")
+            parameters = BatchParser(declared)
+            names = []
+            if parameters.token.kind != "end":
+                for parameter in parameters.list_of(parameters._procedure_parameter):
+                    inner.types[parameter.name] = parameter.type
+                    inner.values[parameter.name] = None
+                    names.append(parameter.name)
+            for position, argument in enumerate(arguments[2:]):
+                name = argument.name or names[position]
+                if name not in inner.types:
+                    raise sql_error(8145, name, "sp_executesql")
+                if argument.value is not None:
+                    inner.values[name] = self._interpreter.scalar(argument.value, frame, inner.types[name])
+                if argument.output:
+                    outputs.append((name, argument))
+            for name in names:
+                if not any(name == (a.name or names[i]) for i, a in enumerate(arguments[2:])):
+                    raise sql_error(8178, f"({declared}){sql}", name)
+        yield from self._interpreter.run_text(str(sql), inner)
+        self._return_outputs(outputs, inner, frame)
+
+    def _return_outputs(self, outputs: list[tuple[str, st.Argument]], inner: Frame, frame: Frame) -> None:
+        from sqlserver_standin.tsql import syntax as ast
+
+        for name, argument in outputs:
+            if isinstance(argument.value, ast.Variable):
+                frame.values[argument.value.name] = inner.values[name]
+
+    # -- renaming --------------------------------------------------------------------------------------------
+
+    def _sp_rename(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        from sqlserver_standin.engine.batch import BatchParser
+
+        given = self._arguments(statement, frame, "objname", "newname", "objtype")
+        old, new = str(given.get("objname") or ""), str(given.get("newname") or "")
+        kind = str(given.get("objtype") or "").upper()
+        session = self._session
+        parts = BatchParser(old).object_name()
+        ddl = session.ddl
+        with _atomic(session):
+            if kind == "COLUMN":
+                table = ddl.find(parts[:-1]) if len(parts) > 1 else None
+                if table is None or table.column(parts[-1]) is None:
+                    raise sql_error(15248, kind)
+                ddl.rename_column(table, parts[-1], new)
+            elif kind == "INDEX":
+                table = ddl.find(parts[:-1]) if len(parts) > 1 else None
+                if table is None or ddl.find_index(table, parts[-1]) is None:
+                    raise sql_error(15248, kind)
+                ddl.rename_index(table, parts[-1], new)
+            elif kind in ("", "OBJECT"):
+                table = ddl.find(parts)
+                schema = parts[-2] if len(parts) > 1 else "dbo"
+                if table is not None:
+                    ddl.rename_table(table, new)
+                elif not ddl.rename_constraint(schema, parts[-1], new):
+                    raise sql_error(15225, old, session.database, kind or "(null)")
+            elif kind == "DATABASE":
+                database = session.instance.database(old)
+                if database is None:
+                    raise sql_error(15225, old, session.database, kind)
+                session.instance.change_database(database, name=new)
+            else:
+                raise unsupported(f"sp_rename of {kind}", statement.line)
+        session.schema_touched()
+        yield Message(15477, text(15477), 0)
+
+    # -- session state ---------------------------------------------------------------------------------------
+
+    def _sp_set_session_context(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        given = self._arguments(statement, frame, "key", "value", "read_only")
+        key = str(given.get("key") or "").lower()
+        session = self._session
+        if session.session_context.get(key, (None, False))[1]:
+            raise sql_error(15664, given["key"])
+        session.session_context[key] = (given.get("value"), bool(given.get("read_only")))
+        session.publish_session_context()
+        return
+        yield
+
+    # -- extended properties ---------------------------------------------------------------------------------
+
+    def _extended_property(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        names = ["name", "value"]
+        procedure = statement.procedure[-1].lower()
+        if procedure == "sp_dropextendedproperty":
+            names = ["name"]
+        for level in range(3):
+            names += [f"level{level}type", f"level{level}name"]
+        given = self._arguments(statement, frame, *names)
+        property_class, major, minor, label = self._property_target(given)
+        name = str(given.get("name") or "")
+        link = self._session.link
+        key = (property_class, major, minor, name)
+        condition = (
+            "class = $1::int2 AND major_id = $2::int4 AND minor_id = $3::int4 AND lower(name) = lower($4)"
+        )
+        exists = bool(link.rows(f"SELECT 1 FROM sys_meta.extended_property WHERE {condition}", key))
+        value = given.get("value")
+        if procedure == "sp_addextendedproperty":
+            if exists:
+                raise sql_error(15233, name, label)
+            link.rows(
+                "INSERT INTO sys_meta.extended_property VALUES ($1::int2, $2::int4, $3::int4, $4, $5)",
+                (*key, value),
+            )
+        elif not exists:
+            raise sql_error(15217, name, label)
+        elif procedure == "sp_updateextendedproperty":
+            link.rows(f"UPDATE sys_meta.extended_property SET value = $5 WHERE {condition}", (*key, value))
+        else:
+            link.rows(f"DELETE FROM sys_meta.extended_property WHERE {condition}", key)
+        return
+        yield
+
+    def _property_target(self, given: dict[str, Any]) -> tuple[int, int, int, str]:
+        """class, major_id, minor_id and the label in messages of what a property belongs to."""
+        levels = [
+            (str(given[f"level{i}type"] or "").upper(), given[f"level{i}name"])
+            for i in range(3)
+            if given.get(f"level{i}type")
+        ]
+        if not levels:
+            return 0, 0, 0, "object specified"
+        schema = str(levels[0][1])
+        if levels[0][0] != "SCHEMA":
+            raise unsupported(f"extended properties of {levels[0][0]}")
+        if len(levels) == 1:
+            found = self._session.catalog.schema_exists(schema)
+            if found is None:
+                raise sql_error(15135, schema)
+            rows = self._session.link.rows("SELECT $1::regnamespace::oid::bigint", (quote(found),))
+            return 3, int(rows[0][0] or 0), 0, schema
+        table = self._session.catalog.info(schema, str(levels[1][1]))
+        label = ".".join(str(name) for _, name in levels)
+        if table is None:
+            raise sql_error(15135, label)
+        if len(levels) == 2:
+            return 1, table.object_id, 0, label
+        if levels[2][0] == "COLUMN":
+            column = table.column(str(levels[2][1]))
+            if column is None:
+                raise sql_error(15135, label)
+            return 1, table.object_id, column.number, label
+        raise unsupported(f"extended properties of {levels[2][0]}")
+
+    # -- locks -----------------------------------------------------------------------------------------------
+
+    def _sp_msforeachtable(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        from sqlserver_standin.engine.interpreter import Frame
+
+        given = self._arguments(statement, frame, "command1", "replacechar", "command2")
+        command = str(given.get("command1") or "")
+        placeholder = str(given.get("replacechar") or "?")
+        rows = self._session.link.rows(
+            "SELECT schema_name, name FROM sys_meta.user_tables ORDER BY object_id"
+        )
+        for schema, name in rows:
+            target = f"[{schema}].[{(name or '').replace(']', ']]')}]"
+            yield from self._interpreter.run_text(command.replace(placeholder, target), Frame())
+            if given.get("command2"):
+                yield from self._interpreter.run_text(
+                    str(given["command2"]).replace(placeholder, target), Frame()
+                )
+
+    # -- DBCC ------------------------------------------------------------------------------------------------
+
+    def dbcc(self, statement: st.Dbcc, frame: Frame) -> Iterator[Event]:
+        """DBCC CHECKIDENT; those that only look after a real server's storage have nothing to do."""
+        if statement.command == "CHECKIDENT":
+            yield from self._checkident(statement, frame)
+        elif statement.command in (
+            "FREEPROCCACHE",
+            "DROPCLEANBUFFERS",
+            "UPDATEUSAGE",
+            "CHECKDB",
+            "CHECKTABLE",
+        ):
+            if "NO_INFOMSGS" not in statement.options:
+                yield Message(2528, text(2528))
+        else:
+            raise unsupported(f"DBCC {statement.command}", statement.line)
+
+    def _checkident(self, statement: st.Dbcc, frame: Frame) -> Iterator[Event]:
+        from sqlserver_standin.engine.batch import BatchParser
+
+        session = self._session
+        arguments = list(statement.arguments)
+        first = arguments[0]
+        name = first if isinstance(first, str) else str(self._interpreter.scalar(first, frame))
+        table = session.ddl.table(BatchParser(name).object_name(), 2501)
+        if table.identity_sequence is None:
+            raise sql_error(7997, table.name)
+        column = next(column for column in table.columns if column.identity)
+        assert column.identity is not None
+        current = session.link.rows(f"SELECT last_value, is_called FROM {table.identity_sequence}")[0]
+        shown = current[0] if current[1] == "t" else "NULL"
+        mode = str(arguments[1]).upper() if len(arguments) > 1 else "RESEED"
+        if mode == "NORESEED":
+            most = session.link.rows(f"SELECT max({quote(column.pg_name)}) FROM {table.qualified}")[0][0]
+            yield Message(7998, text(7998, shown, most or "NULL"))
+            return
+        if mode != "RESEED":
+            raise unsupported(f"DBCC CHECKIDENT (…, {mode})", statement.line)
+        if len(arguments) > 2:
+            value = arguments[2]
+            new = int(value if isinstance(value, str) else self._interpreter.scalar(value, frame))
+            # Until a row has been inserted the new value is the next one, afterwards its increment comes on top.
+            called = current[1] == "t"
+            session.link.rows(
+                "SELECT setval($1::regclass, $2::int8, $3::bool)",
+                (table.identity_sequence, new, "t" if called else "f"),
+            )
+        else:
+            session.link.rows(
+                f"SELECT setval($1::regclass, max({quote(column.pg_name)})) FROM {table.qualified} "
+                f"HAVING max({quote(column.pg_name)}) > (SELECT last_value FROM {table.identity_sequence})",
+                (table.identity_sequence,),
+            )
+        if "NO_INFOMSGS" not in statement.options:
+            yield Message(7998, text(7998, shown, shown))
+
+    # -- modules ---------------------------------------------------------------------------------------------
+
+    def create(self, statement: st.CreateProcedure) -> None:
+        raise unsupported("CREATE PROCEDURE", statement.line)
+
+    def create_trigger(self, statement: st.CreateTrigger) -> None:
+        raise unsupported("CREATE TRIGGER", statement.line)
+
+    def drop(self, kind: str, name: st.Name, *, if_exists: bool) -> None:
+        if not if_exists:
+            raise sql_error(3701, "drop", kind.lower(), ".".join(name))
+
+    def security(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        raise unsupported(type(statement).__name__, statement.line)
+        yield
+
+
+class _atomic:
+    """Outside a transaction, several statements of PostgreSQL as one."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._own = False
+
+    def __enter__(self) -> None:
+        self._own = not self._session.transaction.count
+        if self._own:
+            self._session.link.begin("READ COMMITTED")
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._own:
+            self._session.link.end("COMMIT" if kind is None else "ROLLBACK")
+            self._session.schema_changed()
+
+
+_SYSTEM: dict[str, Callable[[Procedures, st.Execute, Frame], Iterator[Event]]] = {
+    "sp_executesql": Procedures._sp_executesql,
+    "sp_rename": Procedures._sp_rename,
+    "sp_set_session_context": Procedures._sp_set_session_context,
+    "sp_addextendedproperty": Procedures._extended_property,
+    "sp_updateextendedproperty": Procedures._extended_property,
+    "sp_dropextendedproperty": Procedures._extended_property,
+    "sp_msforeachtable": Procedures._sp_msforeachtable,
+}
+_ = (json, pg_name, quote_literal)

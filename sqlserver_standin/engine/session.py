@@ -1,0 +1,671 @@
+"""One client's session: its database, options, transaction and variables; runs batches and answers events."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlserver_standin.engine.batch import parse_batch
+from sqlserver_standin.engine.catalog import Table
+from sqlserver_standin.engine.ddl import DataDefinition
+from sqlserver_standin.engine.failures import Failures, duplicate_values
+from sqlserver_standin.engine.interpreter import Frame, Interpreter
+from sqlserver_standin.engine.link import Link, PostgresError
+from sqlserver_standin.engine.metadata import SessionCatalog, TableInfo
+from sqlserver_standin.engine.names import pg_name, quote
+from sqlserver_standin.errors import sql_error, text
+from sqlserver_standin.events import (
+    EnvironmentChange,
+    Event,
+    Message,
+    Parameter,
+    ReturnValue,
+    SqlError,
+)
+from sqlserver_standin.tsql.translate import Context, Translator
+from sqlserver_standin.types import SqlType
+
+if TYPE_CHECKING:
+    from sqlserver_standin.engine.instance import Database, Instance
+
+VERSION = "16.0.4205.1"
+VERSION_TEXT = (
+    "Microsoft SQL Server 2022 (RTM-CU19) - 16.0.4205.1 (X64) \n"
+    "\tsqlserver_standin, a local stand-in on PostgreSQL, no Microsoft software \n"
+    "\tDeveloper Edition (64-bit) on Linux"
+)
+_ISOLATION_NUMBERS = {
+    1: "READ UNCOMMITTED",
+    2: "READ COMMITTED",
+    3: "REPEATABLE READ",
+    4: "SERIALIZABLE",
+    5: "SNAPSHOT",
+}
+# SQL Server's REPEATABLE READ and SERIALIZABLE end what PostgreSQL calls a serialization failure by a deadlock.
+_PG_ISOLATION = {
+    "READ UNCOMMITTED": "READ COMMITTED",
+    "READ COMMITTED": "READ COMMITTED",
+    "REPEATABLE READ": "REPEATABLE READ",
+    "SNAPSHOT": "REPEATABLE READ",
+    "SERIALIZABLE": "SERIALIZABLE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientInfo:
+    """Who logged in, as the client said."""
+
+    login: str
+    host_name: str = ""
+    program_name: str = ""
+    process_id: int = 0
+    library: str = ""
+    address: str = ""
+
+
+@dataclass(slots=True)
+class Options:
+    """The SET options of a session, as an ODBC connection begins."""
+
+    nocount: bool = False
+    xact_abort: bool = False
+    implicit_transactions: bool = False
+    quoted_identifier: bool = True
+    ansi_nulls: bool = True
+    ansi_padding: bool = True
+    ansi_warnings: bool = True
+    arithabort: bool = False
+    concat_null_yields_null: bool = True
+    numeric_roundabort: bool = False
+    cursor_close_on_commit: bool = False
+    fmtonly: bool = False
+    noexec: bool = False
+    parseonly: bool = False
+    showplan_xml: bool = False
+    statistics_xml: bool = False
+    statistics_io: bool = False
+    statistics_time: bool = False
+    isolation: str = "READ COMMITTED"
+    lock_timeout: int = -1
+    deadlock_priority: int = 0
+    date_first: int = 7
+    date_format: str = "mdy"
+    language: str = "us_english"
+    row_count: int = 0
+    text_size: int = 2147483647
+
+
+@dataclass(slots=True)
+class Activity:
+    """What a session is doing, for sys.dm_exec_requests and deadlock graphs."""
+
+    batch: str = ""
+    statement: str = ""
+    started: datetime.datetime | None = None
+    running: bool = False
+    procedure: str = ""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a session has done, for sys.dm_exec_sessions."""
+
+    reads: int = 0
+    writes: int = 0
+    logical_reads: int = 0
+    cpu_ms: float = 0.0
+    elapsed_ms: float = 0.0
+    rows: int = 0
+    last_request_start: datetime.datetime | None = None
+    last_request_end: datetime.datetime | None = None
+    requests: int = 0
+
+
+@dataclass(slots=True)
+class Transaction:
+    """The open transaction. ``count`` is @@TRANCOUNT; ``doomed``: it can only be rolled back."""
+
+    count: int = 0
+    doomed: bool = False
+    name: str | None = None
+    descriptor: int = 0
+    isolation: str = "READ COMMITTED"
+    savepoints: list[str] = field(default_factory=list)
+    started: datetime.datetime | None = None
+
+
+class Session:
+    """Runs the requests of one client, one at a time; only ``cancel()`` and ``kill()`` come from other threads."""
+
+    _descriptors = 0
+    _descriptor_lock = threading.Lock()
+
+    def __init__(self, instance: Instance, spid: int, client: ClientInfo, database: Database) -> None:
+        self.instance = instance
+        self.spid = spid
+        self.client = client
+        self.options = Options()
+        self.transaction = Transaction()
+        self.activity = Activity()
+        self.counters = Counters()
+        self.login_time = datetime.datetime.now()
+        self.original_database = database.name
+        self.row_count = 0
+        self.last_error = 0
+        self.context_info: bytes | None = None
+        self.session_context: dict[str, tuple[Any, bool]] = {}
+        self.identity_insert: TableInfo | None = None
+        self.identity_sequence: str | None = None
+        self.errors: list[SqlError] = []
+        self.nesting = 0
+        self._reported: list[SqlError] = []
+        self._local_schema_version = 0
+        self._link_version: Hashable = None
+        self._lock_timeout_dirty = False
+        self._cancelled = threading.Event()
+        self._closed = False
+        self._table_variables = 0
+        self.ddl = DataDefinition(self)
+        self.failures = Failures(self)
+        self.interpreter = Interpreter(self)
+        self._open(database)
+
+    # -- the connection --------------------------------------------------------------------------------------
+
+    def _open(self, database: Database) -> None:
+        self._database = database
+        self.link = Link(self.instance.postgres.conninfo(database.pg_database))
+        self.catalog = SessionCatalog(self.link.rows, database.name, self._schema_version)
+        self.translator = Translator(self.catalog)
+        self._link_version = self.catalog.version
+        settings = {
+            "standin.spid": str(self.spid),
+            "standin.login": self.client.login,
+            "standin.database": database.name,
+            "standin.server": self.instance.server_name,
+            "standin.datefirst": str(self.options.date_first),
+        }
+        calls = ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(settings, 1))
+        self.link.execute(f"SELECT {calls}", [value.encode() for value in settings.values()])
+        if self.options.lock_timeout != -1:
+            self.apply_lock_timeout()
+
+    @property
+    def database(self) -> str:
+        """The current database's name."""
+        return self._database.name
+
+    @property
+    def database_facts(self) -> Database:
+        """The current database."""
+        return self._database
+
+    @property
+    def collation(self) -> str:
+        """The current database's collation."""
+        return self._database.collation
+
+    @property
+    def transaction_isolation(self) -> str:
+        """The level at which the open transaction began."""
+        return self.transaction.isolation if self.transaction.count else self.options.isolation
+
+    def _schema_version(self) -> Hashable:
+        return (self.instance.schema_version(self._database.name), self._local_schema_version)
+
+    def schema_changed(self, *, local: bool = False) -> None:
+        """After data definition; ``local`` for what only this session sees."""
+        self._local_schema_version += 1
+        if not local:
+            self.instance.schema_changed(self._database.name)
+
+    def set_setting(self, name: str, value: str) -> None:
+        """A PostgreSQL setting that the function library reads."""
+        self.link.execute("SELECT set_config($1, $2, false)", [name.encode(), value.encode()])
+
+    def use(self, name: str) -> Iterator[Event]:
+        """USE: another PostgreSQL database, so another connection."""
+        found = self.instance.database(name)
+        if found is None:
+            raise sql_error(911, name)
+        old = self._database.name
+        if found is not self._database:
+            if self.transaction.count:
+                if self.link.begun:
+                    raise sql_error(40000, "USE inside a transaction")
+                self.link.end("ROLLBACK")
+            self.link.close()
+            self._open(found)
+            if self.transaction.count:
+                self._begin_link()
+            if self.session_context:
+                self.publish_session_context()
+        yield EnvironmentChange("database", found.name, old)
+        yield Message(5701, text(5701, found.name), severity=10, state=2)
+
+    def cancel(self) -> None:
+        """Interrupt the running request (attention)."""
+        self._cancelled.set()
+        self.link.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the running request shall stop."""
+        return self._cancelled.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; True when cancelled meanwhile."""
+        return self._cancelled.wait(seconds)
+
+    def kill(self) -> None:
+        """Ended by another session: the next use of the link fails with severity 21."""
+        self._cancelled.set()
+        self.instance.terminate_backend(self.link.backend_pid)
+
+    def reset(self) -> None:
+        """The reset-connection flag: as sp_reset_connection leaves a session."""
+        if self.transaction.count:
+            self._forget_transaction()
+            self.link.end("ROLLBACK")
+        self.options = Options()
+        self.session_context.clear()
+        self.context_info = None
+        self.identity_insert = None
+        self.identity_sequence = None
+        self.row_count = 0
+        original = self.instance.database(self.original_database)
+        self.link.close()
+        self._open(original if original is not None else self._database)
+
+    def close(self) -> None:
+        """End the session; an open transaction is rolled back."""
+        if not self._closed:
+            self._closed = True
+            self.link.close()
+            self.instance.forget(self)
+
+    # -- requests --------------------------------------------------------------------------------------------
+
+    def execute(
+        self, sql: str, parameters: Sequence[Parameter] = (), *, rpc: bool = False
+    ) -> Iterator[Event]:
+        """Run a batch, or the statements of a parameterised request."""
+        self._start(sql)
+        try:
+            frame = Frame.of_parameters(parameters)
+            statements = parse_batch(sql)
+            frame.batch = sql
+            yield from self.interpreter.run_batch(statements, frame)
+            for parameter in parameters:
+                if parameter.output:
+                    yield ReturnValue(
+                        Parameter(
+                            parameter.name, parameter.type, frame.values[parameter.name.lower()], output=True
+                        )
+                    )
+        finally:
+            self._finish()
+        yield from self._end_of_batch()
+
+    def call(self, procedure: str, parameters: Sequence[Parameter] = ()) -> Iterator[Event]:
+        """RPC by name: a stored procedure with its arguments."""
+        self._start(f"EXEC {procedure}")
+        try:
+            yield from self.interpreter.call_by_name(procedure, parameters)
+        finally:
+            self._finish()
+        yield from self._end_of_batch()
+
+    def _start(self, sql: str) -> None:
+        self._cancelled.clear()
+        self.activity.batch = sql
+        self.activity.statement = sql
+        self.activity.started = datetime.datetime.now()
+        self.activity.running = True
+        self.counters.last_request_start = self.activity.started
+        self.counters.requests += 1
+        self.check_schema_version()
+
+    def check_schema_version(self) -> None:
+        """Prepared statements don't survive a change of the schema."""
+        version = self.catalog.version
+        if version != self._link_version:
+            self._link_version = version
+            self.link.forget_prepared()
+
+    def _finish(self) -> None:
+        self.activity.running = False
+        self.counters.last_request_end = datetime.datetime.now()
+        self.errors.clear()
+        self.nesting = 0
+
+    def _end_of_batch(self) -> Iterator[Event]:
+        if self.transaction.count and self.transaction.doomed:
+            yield from self.rollback(None)
+            raise sql_error(3998)
+
+    def report(self, error: SqlError) -> None:
+        """An error that goes out before the one that is raised."""
+        self._reported.append(error)
+
+    def take_reported(self) -> list[SqlError]:
+        """The errors reported so far."""
+        reported, self._reported = self._reported, []
+        return reported
+
+    # -- transactions ----------------------------------------------------------------------------------------
+
+    def begin_transaction(self, isolation: int = 0) -> Iterator[Event]:
+        """A transaction manager request."""
+        if isolation:
+            self.options.isolation = _ISOLATION_NUMBERS[isolation]
+        yield from self.begin(None)
+
+    def commit_transaction(self) -> Iterator[Event]:
+        """A transaction manager request."""
+        yield from self.commit()
+
+    def rollback_transaction(self, name: str = "") -> Iterator[Event]:
+        """A transaction manager request."""
+        yield from self.rollback(name or None)
+
+    def begin(self, name: str | None) -> Iterator[Event]:
+        """BEGIN TRANSACTION."""
+        if self.transaction.count:
+            self.transaction.count += 1
+            return
+        with Session._descriptor_lock:
+            Session._descriptors += 1
+            descriptor = Session._descriptors
+        self.transaction = Transaction(
+            1, False, name, descriptor, self.options.isolation, started=datetime.datetime.now()
+        )
+        self._begin_link()
+        yield EnvironmentChange("begin_transaction", self._descriptor())
+
+    def _begin_link(self) -> None:
+        self.link.begin(_PG_ISOLATION[self.transaction.isolation])
+
+    def _descriptor(self) -> bytes:
+        return self.transaction.descriptor.to_bytes(8, "little")
+
+    def commit(self) -> Iterator[Event]:
+        """COMMIT TRANSACTION; only the outermost one commits."""
+        if not self.transaction.count:
+            raise sql_error(3902)
+        if self.transaction.doomed:
+            raise sql_error(3930)
+        if self.transaction.count > 1:
+            self.transaction.count -= 1
+            return
+        descriptor = self._descriptor()
+        try:
+            self.link.end("COMMIT")
+        except PostgresError as error:
+            failure = self.failures.describe(error, "COMMIT")
+            self._forget_transaction()
+            yield EnvironmentChange("rollback_transaction", None, descriptor)
+            raise failure from None
+        self._forget_transaction()
+        yield EnvironmentChange("commit_transaction", None, descriptor)
+
+    def rollback(self, name: str | None) -> Iterator[Event]:
+        """ROLLBACK TRANSACTION: to a savepoint of that name, else all of it."""
+        if not self.transaction.count:
+            raise sql_error(3903)
+        if name is not None and name.lower() in self.transaction.savepoints:
+            if self.transaction.doomed:
+                raise sql_error(3931)
+            lowered = name.lower()
+            self.link.rollback_to(self._savepoint(name))
+            # The savepoint itself stays; later ones are gone.
+            savepoints = self.transaction.savepoints
+            last = len(savepoints) - 1 - savepoints[::-1].index(lowered)
+            del savepoints[last + 1 :]
+            self.schema_may_have_changed()
+            self._restore_settings()
+            return
+        if name is not None and name != self.transaction.name:
+            raise sql_error(6401, name)
+        yield from self._roll_all_back()
+
+    def _roll_all_back(self) -> Iterator[Event]:
+        descriptor = self._descriptor()
+        self.link.end("ROLLBACK")
+        self._forget_transaction()
+        self._restore_settings()
+        yield EnvironmentChange("rollback_transaction", None, descriptor)
+
+    def roll_back_after_error(self) -> Iterator[Event]:
+        """The error has ended the transaction."""
+        if self.transaction.count:
+            yield from self._roll_all_back()
+
+    def doom(self) -> None:
+        """The error was caught but the transaction can't go on: only ROLLBACK is left."""
+        if self.transaction.count and not self.transaction.doomed:
+            self.transaction.doomed = True
+            self.transaction.savepoints.clear()
+
+    def release_locks_of_victim(self) -> None:
+        """A caught deadlock: the victim's work is gone although its transaction is still open, doomed."""
+        self.link.end("ROLLBACK")
+        self._begin_link()
+        self.schema_may_have_changed()
+
+    def save(self, name: str) -> None:
+        """SAVE TRANSACTION."""
+        if not self.transaction.count:
+            raise sql_error(628)
+        if self.transaction.doomed:
+            raise sql_error(3930)
+        self.link.savepoint(self._savepoint(name))
+        self.transaction.savepoints.append(name.lower())
+
+    @staticmethod
+    def _savepoint(name: str) -> str:
+        return quote(pg_name("u_" + name.lower()))
+
+    def _forget_transaction(self) -> None:
+        self.transaction = Transaction()
+        self.schema_may_have_changed()
+
+    def schema_may_have_changed(self) -> None:
+        """A rollback undoes data definition too; a commit shows it to others."""
+        if self._schema_touched:
+            self._schema_touched = False
+            self.schema_changed()
+
+    _schema_touched = False
+
+    def schema_touched(self) -> None:
+        """Data definition in an open transaction."""
+        if self.transaction.count:
+            self._schema_touched = True
+
+    def apply_lock_timeout(self) -> None:
+        """SET LOCK_TIMEOUT. PostgreSQL's 0 means forever and SQL Server's means not at all."""
+        milliseconds = self.options.lock_timeout
+        value = 0 if milliseconds < 0 else max(milliseconds, 1)
+        self.link.execute(f"SET lock_timeout = {value}")
+        self._lock_timeout_dirty = bool(self.transaction.count)
+
+    def _restore_settings(self) -> None:
+        """PostgreSQL's settings are undone with the transaction, SQL Server's are not."""
+        if self._lock_timeout_dirty:
+            self.apply_lock_timeout()
+
+    # -- what statements need --------------------------------------------------------------------------------
+
+    def context(self, variables: dict[str, SqlType], tables: dict[str, Table] | None = None) -> Context:
+        """What a translation depends on."""
+        identity_insert = self.identity_insert
+        return Context(
+            variables,
+            self.database,
+            "dbo",
+            tables or {},
+            identity_insert.qualified if identity_insert is not None else None,
+        )
+
+    def table_variable_name(self, name: str) -> str:
+        """A PostgreSQL name for the temporary table behind a table variable."""
+        self._table_variables += 1
+        return pg_name(f"{name}:{self._table_variables}")
+
+    @staticmethod
+    def now() -> str:
+        """The local time as metadata keeps it."""
+        return datetime.datetime.now().isoformat(" ", "milliseconds")
+
+    @staticmethod
+    def duplicate_values(detail: str) -> str:
+        """See ``failures.duplicate_values``."""
+        return duplicate_values(detail)
+
+    def foreign_key_conflict(self, error: PostgresError, command: str) -> SqlError:
+        """See ``Failures.foreign_key``."""
+        return self.failures.foreign_key(error, command)
+
+    def check_conflict(self, error: PostgresError, command: str) -> SqlError:
+        """See ``Failures.check``."""
+        return self.failures.check(error, command)
+
+    def publish_session_context(self) -> None:
+        """Let PostgreSQL's session_context() see it."""
+        self.set_setting(
+            "standin.session_context",
+            json.dumps(
+                {
+                    key: None if value is None else str(value)
+                    for key, (value, _) in self.session_context.items()
+                }
+            ),
+        )
+
+    def scope_identity(self) -> int | None:
+        """The last value of the sequence behind the IDENTITY column that was inserted into last."""
+        if self.identity_sequence is None:
+            return None
+        try:
+            rows = self.link.rows("SELECT currval($1::regclass)", (self.identity_sequence,))
+        except PostgresError:
+            # Its table is gone.
+            self.identity_sequence = None
+            return None
+        return int(rows[0][0] or 0)
+
+    def system_value(self, name: str) -> Any:
+        """The value of @@ROWCOUNT, DB_NAME() and their like."""
+        error = self.errors[-1] if self.errors else None
+        match name:
+            case "@@rowcount" | "rowcount_big()":
+                return self.row_count
+            case "@@trancount":
+                return self.transaction.count
+            case "@@error":
+                return self.last_error
+            case "@@spid":
+                return self.spid
+            case "@@identity" | "scope_identity()":
+                return self.scope_identity()
+            case "xact_state()":
+                return (-1 if self.transaction.doomed else 1) if self.transaction.count else 0
+            case "error_number()":
+                return error.number if error else None
+            case "error_message()":
+                return error.text if error else None
+            case "error_severity()":
+                return error.severity if error else None
+            case "error_state()":
+                return error.state if error else None
+            case "error_line()":
+                return error.line if error else None
+            case "error_procedure()":
+                return (error.procedure or None) if error else None
+            case "db_name()":
+                return self.database
+            case "original_db_name()":
+                return self.original_database
+            case "db_id()":
+                return self._database.database_id
+            case "schema_name()":
+                return "dbo"
+            case "schema_id()" | "user_id()" | "database_principal_id()" | "suser_id()":
+                return 1
+            case (
+                "user_name()"
+                | "current_user"
+                | "current_user()"
+                | "session_user"
+                | "session_user()"
+                | "user"
+                | "user()"
+            ):
+                return "dbo"
+            case "suser_sname()" | "suser_name()" | "system_user" | "system_user()" | "original_login()":
+                return self.client.login
+            case "app_name()":
+                return self.client.program_name
+            case "host_name()":
+                return self.client.host_name
+            case "host_id()":
+                return str(self.client.process_id).ljust(10)
+            case "context_info()":
+                return None if self.context_info is None else self.context_info.ljust(128, b"\0")
+            case "current_transaction_id()":
+                return self.transaction.descriptor
+            case "@@version":
+                return VERSION_TEXT
+            case "@@servername":
+                return self.instance.server_name
+            case "@@servicename":
+                return "MSSQLSERVER"
+            case "@@language":
+                return self.options.language
+            case "@@langid" | "@@procid" | "@@cursor_rows":
+                return 0
+            case "@@datefirst":
+                return self.options.date_first
+            case "@@lock_timeout":
+                return self.options.lock_timeout
+            case "@@options":
+                return self._option_bits()
+            case "@@nestlevel":
+                return self.nesting
+            case "@@max_precision":
+                return 38
+            case "@@microsoftversion":
+                return 0x1000106D
+            case "@@textsize":
+                return self.options.text_size
+            case "@@max_connections":
+                return 32767
+            case "@@fetch_status":
+                return -1
+            case "getansinull()":
+                return 1
+        raise sql_error(40000, name)
+
+    def _option_bits(self) -> int:
+        """https://learn.microsoft.com/sql/database-engine/configure-windows/configure-the-user-options-server-configuration-option"""
+        options = self.options
+        bits = (
+            (2, options.implicit_transactions),
+            (4, options.cursor_close_on_commit),
+            (8, options.ansi_warnings),
+            (16, options.ansi_padding),
+            (32, options.ansi_nulls),
+            (64, options.arithabort),
+            (256, options.quoted_identifier),
+            (512, options.nocount),
+            (1024, True),
+            (4096, options.concat_null_yields_null),
+            (8192, options.numeric_roundabort),
+            (16384, options.xact_abort),
+        )
+        return sum(bit for bit, on in bits if on)
