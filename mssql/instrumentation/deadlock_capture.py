@@ -55,7 +55,7 @@ MAX_KEPT = 50
 MAX_GRAPH_CHARACTERS = 16_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sighting:
     """An error 1205 that this process received: what is needed to know its graph again."""
 
@@ -69,13 +69,13 @@ class Sighting:
     raw_text: bool = False
     """Whether the settings let statements be told with their literals."""
 
-    def matches(self, graph: Deadlock, clock_ahead: timedelta) -> bool:
-        """The victim is our session, of our process, at our time."""
-        if graph.occurred is not None:
-            moment = self.seen + clock_ahead
-            if not moment - EARLIEST <= graph.occurred <= moment + LATEST:
-                return False
-        return any(self._is_mine(process) for process in graph.victim_processes)
+    def distance(self, graph: Deadlock, clock_ahead: timedelta) -> timedelta | None:
+        """How far in time the graph is from us; None when its victim is not our session, of our process, about then."""
+        if not any(self._is_mine(process) for process in graph.victim_processes):
+            return None
+        moment = self.seen + clock_ahead
+        occurred = graph.occurred or moment
+        return abs(occurred - moment) if moment - EARLIEST <= occurred <= moment + LATEST else None
 
     def _is_mine(self, process: Process) -> bool:
         if self.session_id is not None and process.session_id != self.session_id:
@@ -201,13 +201,24 @@ class DeadlockWatcher:
             since = min(sighting.seen for sighting in wanted) + server.clock_ahead - EARLIEST
             for source in server.sources:
                 for graph in deadlock_source.read(run, server, source, since):
-                    for sighting in wanted - found:
-                        if sighting.matches(graph, server.clock_ahead):
-                            found.add(sighting)
-                            self._found(DeadlockReport(sighting, graph))
+                    if self._is_known(alias, graph):
+                        continue
+                    distances = {
+                        sighting: distance
+                        for sighting in wanted - found
+                        if (distance := sighting.distance(graph, server.clock_ahead)) is not None
+                    }
+                    if distances:
+                        # A session that was the victim twice has two graphs: each goes to the nearer error.
+                        sighting = min(distances, key=distances.__getitem__)
+                        found.add(sighting)
+                        self._found(DeadlockReport(sighting, graph))
                 if found == wanted:
                     break
         return found
+
+    def _is_known(self, alias: str, graph: Deadlock) -> bool:
+        return any(report.deadlock == graph for report in self.recent(alias))
 
     def _report_once(self, alias: str, text: str) -> None:
         if (alias, text) not in self._reported:
