@@ -1,0 +1,291 @@
+"""Aggregate and window functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlserver_standin.events import SqlError
+from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql import types
+from sqlserver_standin.tsql.conversions import convert
+from sqlserver_standin.tsql.expressions import FUNCTIONS
+from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.queries import QueryTranslator, _ordered
+from sqlserver_standin.tsql.types import BIGINT, FLOAT, INT, describe, family, is_string, pg_type
+from sqlserver_standin.tsql.values import Value, string
+from sqlserver_standin.types import MAX, SqlType
+
+_NOT_IN_WHERE = (
+    "An aggregate may not appear in the WHERE clause unless it is in a subquery contained in a HAVING clause or a "
+    "select list, and the column being aggregated is an outer reference."
+)
+
+
+def _argument(work: QueryTranslator, node: ast.Call, position: int = 0) -> Value:
+    """An argument of an aggregate, which may hold no aggregate itself."""
+    if node.over is None:
+        if work.clause == "where":
+            raise SqlError(147, _NOT_IN_WHERE, severity=15)
+        if work.clause == "on":
+            raise SqlError(
+                1015,
+                "An aggregate cannot appear in an ON clause unless it is in a subquery contained in a HAVING clause "
+                "or select list, and the column being aggregated is an outer reference.",
+                severity=15,
+            )
+        if work.clause == "set":
+            raise SqlError(157, "An aggregate may not appear in the set list of an UPDATE statement.", severity=15)
+        if work.clause == "aggregate":
+            raise SqlError(
+                130,
+                "Cannot perform an aggregate function on an expression containing an aggregate or a subquery.",
+            )
+        with work.inside("aggregate"):
+            return work.value(node.arguments[position])
+    return work.value(node.arguments[position])
+
+
+def _window(work: QueryTranslator, node: ast.Call) -> str:
+    if node.over is None:
+        return ""
+    if node.distinct:
+        raise SqlError(
+            10759, "Use of DISTINCT is not allowed with the OVER clause.", severity=15
+        )
+    return work.over(node)
+
+
+def _distinct(node: ast.Call) -> str:
+    return "DISTINCT " if node.distinct else ""
+
+
+def _invalid(value: Value, function: str) -> SqlError:
+    return SqlError(8117, f"Operand data type {describe(value.type)} is invalid for {function} operator.")
+
+
+def _count(result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        work.check_arity(node, 1)
+        if isinstance(node.arguments[0], ast.Star):
+            if work.clause == "where":
+                raise SqlError(147, _NOT_IN_WHERE, severity=15)
+            inner = "*"
+        else:
+            value = _argument(work, node)
+            if value.type.name in ("text", "ntext", "image"):
+                raise _invalid(value, "count")
+            inner = _distinct(node) + value.sql
+        sql = f"count({inner}){_window(work, node)}"
+        return Value(sql if result is BIGINT else f"({sql})::int4", result, nullable=False)
+
+    return translate
+
+
+FUNCTIONS["COUNT"] = _count(INT)
+FUNCTIONS["COUNT_BIG"] = _count(BIGINT)
+FUNCTIONS["APPROX_COUNT_DISTINCT"] = lambda work, node: Value(
+    f"count(DISTINCT {_argument(work, node).sql})", BIGINT, nullable=False
+)
+
+
+def _sum(work: QueryTranslator, node: ast.Call) -> Value:
+    work.check_arity(node, 1)
+    value = _argument(work, node)
+    kind = family(value.type)
+    if kind not in ("integer", "decimal", "money", "float"):
+        raise _invalid(value, "sum")
+    sql = f"sum({_distinct(node)}{value.sql}){_window(work, node)}"
+    if kind == "integer":
+        result = BIGINT if value.type.name == "bigint" else INT
+        return Value(f"({sql})::{pg_type(result)}", result)
+    if kind == "decimal":
+        return Value(sql, SqlType("decimal", precision=38, scale=value.type.scale or 0))
+    if kind == "money":
+        return Value(f"({sql})::numeric(19,4)", SqlType("money"))
+    return Value(f"({sql})::float8", FLOAT)
+
+
+def _avg(work: QueryTranslator, node: ast.Call) -> Value:
+    """The average has its argument's scale rules: integers give integers, cut toward zero."""
+    work.check_arity(node, 1)
+    value = _argument(work, node)
+    kind = family(value.type)
+    if kind not in ("integer", "decimal", "money", "float"):
+        raise _invalid(value, "avg")
+    sql = f"avg({_distinct(node)}{value.sql}){_window(work, node)}"
+    if kind == "integer":
+        result = BIGINT if value.type.name == "bigint" else INT
+        return Value(f"trunc({sql})::{pg_type(result)}", result)
+    if kind == "decimal":
+        scale = max(value.type.scale or 0, 6)
+        return Value(f"trunc({sql},{scale})", SqlType("decimal", precision=38, scale=scale))
+    if kind == "money":
+        return Value(f"trunc({sql},4)::numeric(19,4)", SqlType("money"))
+    return Value(f"({sql})::float8", FLOAT)
+
+
+FUNCTIONS["SUM"] = _sum
+FUNCTIONS["AVG"] = _avg
+
+
+def _extreme(name: str) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        work.check_arity(node, 1)
+        value = _argument(work, node)
+        if value.type.name in ("bit", "text", "ntext", "image", "xml", "json"):
+            raise _invalid(value, name)
+        sql = f"{name}({value.sql}){_window(work, node)}"
+        return Value(f"({sql})" if node.over else sql, value.type, explicit_collation=value.explicit_collation)
+
+    return translate
+
+
+FUNCTIONS["MIN"] = _extreme("min")
+FUNCTIONS["MAX"] = _extreme("max")
+
+
+def _statistic(function: str, name: str) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        work.check_arity(node, 1)
+        value = _argument(work, node)
+        if family(value.type) not in ("integer", "decimal", "money", "float"):
+            raise _invalid(value, name.lower())
+        number = convert(value, FLOAT)
+        return Value(f"{function}({_distinct(node)}{number.sql}){_window(work, node)}", FLOAT)
+
+    return translate
+
+
+for _name, _function in (
+    ("STDEV", "stddev_samp"),
+    ("STDEVP", "stddev_pop"),
+    ("VAR", "var_samp"),
+    ("VARP", "var_pop"),
+):
+    FUNCTIONS[_name] = _statistic(_function, _name)
+
+
+def _string_agg(work: QueryTranslator, node: ast.Call) -> Value:
+    work.check_arity(node, 2)
+    if node.over is not None:
+        raise SqlError(4113, "The function 'STRING_AGG' is not a valid windowing function, and cannot be used with the OVER clause.", severity=16)
+    value = _argument(work, node)
+    if not is_string(value.type):
+        value = convert(value, SqlType("nvarchar", length=4000))
+    separator = convert(work.value(node.arguments[1]), SqlType("nvarchar", length=4000))
+    order = ""
+    if node.within_group:
+        with work.inside("aggregate"):
+            items = []
+            for item in node.within_group:
+                key = work.value(item.expression)
+                items.append(_ordered(key.sql, item.descending, key.nullable))
+        order = " ORDER BY " + ", ".join(items)
+    unicode = types.is_unicode(value.type)
+    length = MAX if value.type.length == MAX else (4000 if unicode else 8000)
+    result = SqlType("nvarchar" if unicode else "varchar", length=length, collation=value.type.collation)
+    sql = f"string_agg({_distinct(node)}{value.text},{separator.text}{order})"
+    if length != MAX:
+        sql = f"sys.checked_string_agg({sql},{8000})"
+    return string(sql, result)
+
+
+FUNCTIONS["STRING_AGG"] = _string_agg
+
+
+def _checksum_agg(work: QueryTranslator, node: ast.Call) -> Value:
+    work.check_arity(node, 1)
+    return Value(f"bit_xor({_distinct(node)}{convert(_argument(work, node), INT).sql})", INT)
+
+
+FUNCTIONS["CHECKSUM_AGG"] = _checksum_agg
+
+
+def _grouping(work: QueryTranslator, node: ast.Call) -> Value:
+    listed = ", ".join(work.value(argument).sql for argument in node.arguments)
+    if node.name == "GROUPING":
+        return Value(f"grouping({listed})::int2", types.TINYINT, nullable=False)
+    return Value(f"grouping({listed})", INT, nullable=False)
+
+
+FUNCTIONS["GROUPING"] = FUNCTIONS["GROUPING_ID"] = _grouping
+
+
+# -- window functions ----------------------------------------------------------------------------------------
+
+
+def _ranking(function: str, result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        work.check_arity(node, 0)
+        over = work.over(node, order_needed=True, frame_allowed=False)
+        return Value(f"({function}(){over})", result, nullable=False)
+
+    return translate
+
+
+FUNCTIONS["ROW_NUMBER"] = _ranking("row_number", BIGINT)
+FUNCTIONS["RANK"] = _ranking("rank", BIGINT)
+FUNCTIONS["DENSE_RANK"] = _ranking("dense_rank", BIGINT)
+FUNCTIONS["PERCENT_RANK"] = _ranking("percent_rank", FLOAT)
+FUNCTIONS["CUME_DIST"] = _ranking("cume_dist", FLOAT)
+
+
+def _ntile(work: QueryTranslator, node: ast.Call) -> Value:
+    (buckets,) = work.arguments(node, 1)
+    number = convert(buckets, INT)
+    return Value(
+        f"(ntile({number.sql}){work.over(node, order_needed=True, frame_allowed=False)})::int8",
+        BIGINT,
+        nullable=False,
+    )
+
+
+FUNCTIONS["NTILE"] = _ntile
+
+
+def _neighbour(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        values = work.arguments(node, 1, 3)
+        if node.options == ("IGNORE NULLS",):
+            raise unsupported(f"{node.name} … IGNORE NULLS")
+        value = values[0]
+        arguments = [value.sql]
+        if len(values) > 1:
+            arguments.append(convert(values[1], INT).sql)
+        if len(values) > 2:
+            arguments.append(convert(values[2], value.type).sql)
+        over = work.over(node, order_needed=True, frame_allowed=False)
+        return Value(f"({function}({','.join(arguments)}){over})", value.type)
+
+    return translate
+
+
+FUNCTIONS["LAG"] = _neighbour("lag")
+FUNCTIONS["LEAD"] = _neighbour("lead")
+
+
+def _edge(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        (value,) = work.arguments(node, 1)
+        if node.options == ("IGNORE NULLS",):
+            raise unsupported(f"{node.name} … IGNORE NULLS")
+        return Value(f"({function}({value.sql}){work.over(node, order_needed=True)})", value.type)
+
+    return translate
+
+
+FUNCTIONS["FIRST_VALUE"] = _edge("first_value")
+FUNCTIONS["LAST_VALUE"] = _edge("last_value")
+
+
+def _percentile(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
+    def translate(work: QueryTranslator, node: ast.Call) -> Value:
+        if node.over is None:
+            raise SqlError(10753, f"The function '{node.spelling}' must have an OVER clause.", severity=15)
+        raise unsupported(f"{node.name} (PostgreSQL has no windowed {function})")
+
+    return translate
+
+
+FUNCTIONS["PERCENTILE_CONT"] = _percentile("percentile_cont")
+FUNCTIONS["PERCENTILE_DISC"] = _percentile("percentile_disc")
