@@ -48,6 +48,8 @@ def summarise(records: list[Record], *, dropped: int, elapsed_ms: float, slow_ms
 
 
 def _rows(record: Record) -> int | None:
+    if record["kind"] in ("transaction", "connect") or "error" in record:
+        return None
     rows: int | None = record["returned_rows"]
     if rows is None and record["rowcount"] is not None and record["rowcount"] >= 0:
         rows = record["rowcount"]

@@ -5,6 +5,7 @@ from .document import ShowplanError
 from .findings import Finding, Severity, findings
 from .model import MissingIndex, Operator, Plan, Statement
 from .parse import parse
+from .redact import redact
 from .svg import to_svg
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "compare",
     "findings",
     "parse",
+    "redact",
     "to_svg",
 ]

@@ -111,7 +111,7 @@ def scan(xml: str | bytes, start: StartHandler, end: EndHandler, text: TextHandl
         end(tag)
 
     def refuse_doctype(*_: object) -> None:
-        raise ShowplanError("the document has a DOCTYPE; a Showplan has none, and entities are not expanded")
+        raise ShowplanError("the document has a DOCTYPE; entities are not expanded")
 
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True

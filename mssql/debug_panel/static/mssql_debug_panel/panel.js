@@ -153,7 +153,7 @@ function zoom(canvas, how) {
     const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
     const now = Number(svg.getAttribute("width")) / width;
     // Below this a card cannot be read any more: better to scroll.
-    const fit = Math.min(1, Math.max(0.55, (canvas.clientWidth - 4) / width));
+    const fit = Math.min(1, Math.max(0.7, (canvas.clientWidth - 4) / width));
     const factor = { in: now * 1.25, out: now / 1.25, full: 1, fit }[how];
     const bounded = Math.min(3, Math.max(0.1, factor));
     svg.setAttribute("width", width * bounded);

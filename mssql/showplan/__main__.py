@@ -1,0 +1,109 @@
+"""Read a .sqlplan file on the command line: python -m mssql.showplan file.sqlplan [--svg out.svg] [--json] …"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from .compare import Comparison, compare
+from .document import ShowplanError
+from .finding import Finding
+from .findings import findings
+from .model import Operator, Plan
+from .parse import parse
+from .redact import redact
+from .svg import to_svg
+from .wording import milliseconds, number, operator_label, percent, shorten
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the tree and the findings; draw, redact, compare where asked to."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mssql.showplan", description="Read a SQL Server execution plan."
+    )
+    parser.add_argument("file", help="a .sqlplan file, or - for standard input")
+    parser.add_argument("--svg", metavar="OUT", type=Path, help="draw the plan into this file")
+    parser.add_argument("--json", action="store_true", help="print the plan and its findings as JSON")
+    parser.add_argument(
+        "--redact", metavar="OUT", type=Path, help="write the plan without literals and values"
+    )
+    parser.add_argument("--compare", metavar="OTHER", help="compare with a second plan")
+    options = parser.parse_args(arguments)
+    try:
+        xml = _read(options.file)
+        plan = parse(xml)
+        other = parse(_read(options.compare)) if options.compare else None
+        if options.redact:
+            options.redact.write_text(redact(xml), encoding="utf-8")
+        if options.svg:
+            options.svg.write_text(to_svg(plan), encoding="utf-8")
+    except (OSError, ShowplanError) as error:
+        print(f"{parser.prog}: {options.file}: {error}", file=sys.stderr)
+        return 1
+    comparison = compare(plan, other) if other is not None else None
+    if options.json:
+        document = plan.to_dict() | {"findings": [finding.to_dict() for finding in findings(plan)]}
+        if comparison is not None:
+            document["comparison"] = comparison.to_dict()
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+        return 0
+    print("\n".join(_lines(plan)))
+    if comparison is not None:
+        print("\n".join(_comparison_lines(comparison)))
+    return 0
+
+
+def _read(name: str) -> bytes:
+    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+
+
+def _lines(plan: Plan) -> list[str]:
+    kind = "actual" if plan.is_actual else "estimated"
+    lines = [f"Showplan {plan.version}, build {plan.build}, {kind}, {len(plan.statements)} statement(s)"]
+    for statement in plan.statements:
+        lines += ["", shorten(statement.text or statement.type or statement.kind, 110)]
+        total = sum(query.cost for query in statement.plans) or 1.0
+        lines += [_operator_line(operator, total) for operator in statement.operators()]
+    found = findings(plan)
+    lines += ["", f"{len(found)} finding(s)"]
+    for finding in found:
+        lines += _finding_lines(finding)
+    return lines
+
+
+def _operator_line(operator: Operator, total: float) -> str:
+    item = operator.object
+    rows = f"{number(operator.estimate_rows_total)} rows estimated"
+    if operator.actual_rows is not None:
+        rows = f"{number(operator.actual_rows)} of {rows}"
+    facts = [percent(min(1.0, operator.cost / total)), rows]
+    if operator.elapsed_ms is not None:
+        facts.append(milliseconds(operator.self_elapsed_ms))
+    warnings = "".join(f"  ! {warning.kind}" for warning in operator.warnings)
+    name = f" {item.name}" if item and item.name else ""
+    return f"{'  ' * (operator.depth + 1)}{operator_label(operator)}{name}  [{', '.join(facts)}]{warnings}"
+
+
+def _finding_lines(finding: Finding) -> list[str]:
+    lines = [f"- {str(finding.severity).upper()} {finding.title} [{finding.rule}]", f"    {finding.detail}"]
+    lines.append(f"    {finding.advice}")
+    lines += [f"      {line}" for line in finding.sql.splitlines()]
+    return lines
+
+
+def _comparison_lines(comparison: Comparison) -> list[str]:
+    lines = ["", "Compared with the second plan" + (" (same shape)" if comparison.same_shape else "")]
+    for fact in comparison.facts:
+        factor = f"  × {fact.factor:.3g}" if fact.factor is not None else ""
+        lines.append(
+            f"  {fact.name:<28} {number(fact.first):>12} {number(fact.second):>12} {fact.unit}{factor}"
+        )
+    lines += [f"  gone: {finding.title}" for finding in comparison.findings_gone]
+    lines += [f"  new:  {finding.title}" for finding in comparison.findings_new]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
