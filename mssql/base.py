@@ -41,6 +41,7 @@ from mssql.creation import DatabaseCreation
 from mssql.cursor import Cursor
 from mssql.features import DatabaseFeatures
 from mssql.instrumentation.conf import InstrumentationConfig
+from mssql.instrumentation.metrics import pool_metrics_for
 from mssql.instrumentation.recorder import Recorder, recorder_for
 from mssql.instrumentation.statement import ConnectionInfo, StatementKind
 from mssql.introspection import DatabaseIntrospection
@@ -59,6 +60,10 @@ FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
 
 # pyodbc hands longer values over piece by piece, for which the driver prepares and executes in two messages.
 _ANY_LENGTH = 2**31 - 1
+
+if hasattr(settings, "DATABASE_CONNECTION_POOLING"):
+    # The driver manager's pool, which it makes up its mind about with the first connection of the process.
+    pyodbc.pooling = bool(settings.DATABASE_CONNECTION_POOLING)
 
 SQL_SS_TIMESTAMPOFFSET = -155
 SQL_GUID = -11
@@ -282,15 +287,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def _open(self, conn_params: dict[str, Any]) -> Session:
         """A new session, logged in and set up; tried again while the failure may pass."""
-        address = self.address
-        info = ConnectionInfo(
-            self.alias,
-            self.settings_dict["NAME"] or "master",
-            address.address,
-            address.port,
-            address.instance or None,
-            application_name=self.options.app_name,
-        )
+        info = self._connection_info()
         recorder = recorder_for(self.instrumentation, info)
         statement = recorder.begin(StatementKind.CONNECT, "") if recorder is not None else None
         try:
@@ -313,6 +310,17 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         session.recorder = recorder
         return session
 
+    def _connection_info(self) -> ConnectionInfo:
+        address = self.address
+        return ConnectionInfo(
+            self.alias,
+            self.settings_dict["NAME"] or "master",
+            address.address,
+            address.port,
+            address.instance or None,
+            application_name=self.options.app_name,
+        )
+
     def _log_in(self, conn_params: dict[str, Any], info: ConnectionInfo) -> Session:
         try:
             driver = pyodbc.connect(
@@ -322,7 +330,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                 attrs_before=conn_params["attrs_before"],
             )
         except pyodbc.Error as error:
-            raise self._explained(error, conn_params) from error
+            raise self._explained(error, conn_params) from None
         session = Session(driver, info, mars=self.options.mars)
         session.opened_at = time.monotonic()
         if self.retry.statement.attempts > 1:
@@ -344,7 +352,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         return session
 
     def _explained(self, exception: pyodbc.Error, conn_params: dict[str, Any]) -> pyodbc.Error:
-        """The driver's exception, with what was tried and what to do."""
+        """The driver's exception, with what was tried and what to do, as one text to be read."""
         error = errors.describe(exception)
         if error is None:
             return exception
@@ -356,18 +364,13 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             name=self.settings_dict["NAME"] or "master",
             timeout=self.options.connection_timeout,
         )
-        explained = type(exception)(
-            error.sqlstate,
-            "\n".join(
-                part
-                for part in (
-                    str(exception.args[-1]) if exception.args else "",
-                    advice,
-                    f"Tried: {masked(conn_params['connection_string'])}",
-                )
-                if part
-            ),
-        )
+        number = f"error {error.number}, " if error.number else ""
+        lines = [
+            f"{error.message} ({number}SQLSTATE {error.sqlstate})",
+            advice,
+            f"Tried: {masked(conn_params['connection_string'])}",
+        ]
+        explained = type(exception)("\n".join(filter(None, lines)))
         explained.sqlserver = error
         return explained
 
@@ -414,7 +417,12 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                         f"DATABASES[{self.alias!r}]: OPTIONS['pool'] keeps connections open by itself; take "
                         "CONN_MAX_AGE out (or set it to 0)."
                     )
-                pool = Pool(self._open_for_pool, self._renew, PoolOptions.from_option(self.options.pool))
+                pool = Pool(
+                    self._open_for_pool,
+                    self._renew,
+                    PoolOptions.from_option(self.options.pool),
+                    metrics=pool_metrics_for(self.instrumentation, self._connection_info()),
+                )
                 self._pools[self.alias] = pool
             return pool
 

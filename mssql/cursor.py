@@ -140,6 +140,8 @@ class Cursor:
             session.settle()
         if session.transaction is Transaction.OWED:
             session.begin()
+        elif session.transaction is Transaction.LOST:
+            session.refuse_when_lost()
         self.description = None
         self.rowcount = -1
         self._rows = []

@@ -12,6 +12,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from mssql.instrumentation.metrics import PoolMetrics
 from mssql.odbc import pyodbc
 from mssql.session import Session
 
@@ -64,12 +65,16 @@ class Pool:
         prepare: Callable[[Session], None],
         options: PoolOptions,
         *,
+        metrics: PoolMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
         # Brings a used session into the state of a new one; raises when the connection is dead.
         self._prepare = prepare
         self.options = options
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.limits(options.max_size, options.min_size)
         self._clock = clock
         self._idle: deque[tuple[Session, float]] = deque()
         self._size = 0
@@ -114,25 +119,35 @@ class Pool:
                 if self._size < self.options.max_size:
                     self._size += 1
                     return None
-                if self.options.max_waiting and self._waiting >= self.options.max_waiting:
-                    raise PoolTimeout(
-                        "HYT00",
-                        f"{self._waiting} threads wait already for one of {self._size} pooled connections.",
-                    )
-                self._waiting += 1
-                try:
-                    in_time = self._changed.wait(limit - self._clock())
-                finally:
-                    self._waiting -= 1
-                if not in_time and not self._idle and self._size >= self.options.max_size:
-                    raise PoolTimeout(
-                        "HYT00",
-                        f"None of the {self._size} pooled connections came free within {self.options.timeout:g} s. "
-                        "Raise OPTIONS['pool']['max_size'], or look for what holds them.",
-                    )
+                self._wait(limit - self._clock())
         for old in expired:
             _close(old)
         return session
+
+    def _wait(self, seconds: float) -> None:
+        """Wait until something may have come free; raise when it is time to give up."""
+        if self.options.max_waiting and self._waiting >= self.options.max_waiting:
+            raise self._timeout(f"{self._waiting} threads wait already for one of {self._size} connections.")
+        self._count_waiting(1)
+        try:
+            notified = self._changed.wait(seconds)
+        finally:
+            self._count_waiting(-1)
+        if not notified and not self._idle and self._size >= self.options.max_size:
+            raise self._timeout(
+                f"None of the {self._size} pooled connections came free within {self.options.timeout:g} s. "
+                "Raise OPTIONS['pool']['max_size'], or look for what holds them."
+            )
+
+    def _count_waiting(self, change: int) -> None:
+        self._waiting += change
+        if self._metrics is not None:
+            self._metrics.waiting(change)
+
+    def _timeout(self, message: str) -> PoolTimeout:
+        if self._metrics is not None:
+            self._metrics.timed_out()
+        return PoolTimeout("HYT00", message)
 
     def _expired(self) -> list[Session]:
         """Take out what lay idle too long, down to ``min_size``, and what is too old."""
@@ -178,6 +193,8 @@ class Pool:
             idle, self._idle = self._idle, deque()
             self._size -= len(idle)
             self._changed.notify_all()
+        if self._metrics is not None:
+            self._metrics.closed()
         for session, _ in idle:
             _close(session)
 

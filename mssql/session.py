@@ -130,6 +130,8 @@ class Session:
     def autocommit(self, on: bool) -> None:
         if on and self.transaction is Transaction.OPEN:
             self.commit()
+        elif on:
+            self.rollback()
         self._autocommit = on
         self._forget_transaction()
 
@@ -143,6 +145,7 @@ class Session:
         self.transaction = Transaction.OPEN
 
     def commit(self) -> None:
+        self.refuse_when_lost()
         if self.transaction is Transaction.OPEN:
             self._run_observed("COMMIT TRANSACTION")
         self._forget_transaction()
@@ -153,6 +156,14 @@ class Session:
             # not, and ROLLBACK would be error 3903 (https://learn.microsoft.com/sql/t-sql/functions/xact-state-transact-sql).
             self._run_observed("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION")
         self._forget_transaction()
+
+    def refuse_when_lost(self) -> None:
+        """What is sent after the server ended the transaction would be committed by itself."""
+        if self.transaction is Transaction.LOST:
+            raise pyodbc.InternalError(
+                "25000",
+                "The server has rolled the transaction back, or lets it be rolled back only: call rollback().",
+            )
 
     def _forget_transaction(self) -> None:
         self.transaction = Transaction.NONE if self._autocommit else Transaction.OWED

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 from django.db.backends.base.validation import BaseDatabaseValidation
 
+from mssql.diagnostics import system_checks
+
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+
 
 class DatabaseValidation(BaseDatabaseValidation):
+    connection: DatabaseWrapper
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """What `manage.py check --database` finds on the server."""
+        return system_checks(self.connection)
+
     def check_field_type(self, field: Any, field_type: str) -> list[checks.CheckMessage]:
         """Warn of keys and indexes on nvarchar(max) and varbinary(max), which SQL Server refuses
         (https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server)."""
