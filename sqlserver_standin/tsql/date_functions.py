@@ -126,7 +126,7 @@ def _dateadd(work: QueryTranslator, node: ast.Call) -> Value:
     _check_part(part, value, "dateadd")
     result = value.type
     nullable = given.nullable or original.nullable
-    added = f"sys.date_add({quote(part)},{count.sql}::int8,{local(value)})"
+    added = f"sys.dateadd({quote(part)},{count.sql}::int8,{local(value)})"
     if family(result) == "datetimeoffset":
         sql = f"sys.with_local_time({value.sql},{added})"
     elif result.name == "datetime":
@@ -154,7 +154,7 @@ def _datediff(result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
             one, two = (f"({convert(value, DATETIMEOFFSET).sql}).utc" for value in (start, end))
         else:
             one, two = local(start), local(end)
-        sql = f"sys.date_diff({quote(part)},{one},{two})"
+        sql = f"sys.datediff({quote(part)},{one},{two})"
         if result is INT:
             sql = f"sys.checked_datediff({sql})"
         return Value(sql, result, start.nullable or end.nullable)
@@ -172,7 +172,7 @@ def _datepart_sql(work: QueryTranslator, part: str, value: Value, function: str)
                 f"{describe(value.type)}.",
             )
         return f"({value.sql}).minutes::int4"
-    return f"sys.date_part({quote(part)},{local(value)})"
+    return f"sys.datepart({quote(part)},{local(value)})"
 
 
 def _datepart(work: QueryTranslator, node: ast.Call) -> Value:
@@ -219,7 +219,7 @@ def _datetrunc(work: QueryTranslator, node: ast.Call) -> Value:
             9810,
             f"The datepart {part} is not supported by date function datetrunc for data type {describe(value.type)}.",
         )
-    cut = f"sys.date_trunc({quote(part)},{local(value)})"
+    cut = f"sys.datetrunc({quote(part)},{local(value)})"
     if family(value.type) == "datetimeoffset":
         return Value(f"sys.with_local_time({value.sql},{cut})", value.type, original.nullable)
     return Value(f"{cut}::{pg_type(value.type)}", value.type, original.nullable)
