@@ -12,7 +12,7 @@ from mssql.instrumentation.statement import ConnectionInfo, Statement
 
 logger = logging.getLogger("mssql.instrumentation")
 
-Run = Callable[[str, Sequence[Any]], None]
+Run = Callable[[str, Sequence[Any]], object]
 """Runs one statement on the physical connection, unobserved."""
 
 
