@@ -117,14 +117,8 @@ class Cursor:
         the driver's Python layer gives no output parameters back."""
         self._ready()
         procedure = ".".join(map(self.db.ops.quote_name, name.split(".")))
-        places = ["%s"] * len(params)
-        if kparams:
-            named = [f"@{key.removeprefix('@')} = %s" for key in kparams]
-            sql = f"EXEC {procedure} {', '.join(places + named)}"
-        else:
-            # ODBC's escape: the driver calls the procedure by name, without a batch to parse.
-            arguments = f"({', '.join(places)})" if places else ""
-            sql = f"{{CALL {procedure}{arguments}}}"
+        arguments = ["%s"] * len(params) + [f"@{key.removeprefix('@')} = %s" for key in kparams or ()]
+        sql = f"EXEC {procedure} {', '.join(arguments)}".rstrip()
         prepared = template(sql)
         values, declarations = prepared.bind([*params, *(kparams or {}).values()])
         self._perform(StatementKind.PROCEDURE, prepared.sql, values, declarations, name)
