@@ -112,6 +112,8 @@ class Procedures:
         )
         errors = response.errors[failures:]
         if len(errors) == 1 and response.tokens == written + 1 and is_compile_error(errors[0]):
+            # It follows its cause at once: no statement ran that a DONEINPROC could end.
+            response.withdraw_done()
             response.error(SqlError(8180, "Statement(s) could not be prepared.", line=errors[0].line))
             self._prepared.pop(handle or 0, None)
             handle = None

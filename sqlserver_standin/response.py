@@ -95,6 +95,10 @@ class Response:
         """Whether the end of a statement is the last thing written."""
         return self._done is not None
 
+    def withdraw_done(self) -> None:
+        """Take back the end of a statement that is the last thing written."""
+        self._done = None
+
     def _write_done(self, *, more: bool) -> None:
         assert self._done is not None
         token, status, command, count = self._done

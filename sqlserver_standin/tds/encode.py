@@ -29,6 +29,7 @@ _PLP_HEAD = struct.Struct("<QI")
 _DAY_ONE = datetime.date(1, 1, 1).toordinal()
 _DAY_1900 = datetime.date(1900, 1, 1).toordinal()
 _DAY_MICROSECONDS = 86_400_000_000
+_POWERS_OF_TEN: tuple[int, ...] = tuple(10**exponent for exponent in range(8))
 _NO_OFFSET = datetime.timedelta()
 _MINUTE = datetime.timedelta(minutes=1)
 # Room for decimal(38, 38) whatever the calling thread's decimal context says.
@@ -154,7 +155,7 @@ def _ticks(microseconds: int, scale: int) -> int:
     """Microseconds as units of 10**-scale seconds, rounded half up."""
     if scale >= 6:
         return microseconds * 10 if scale == 7 else microseconds
-    unit = 10 ** (6 - scale)
+    unit = _POWERS_OF_TEN[6 - scale]
     return (microseconds + unit // 2) // unit
 
 
@@ -171,7 +172,7 @@ def _time(sql_type: SqlType) -> Codec:
     scale = 7 if sql_type.scale is None else sql_type.scale
     size = decode.time_size(scale)
     head = bytes([size])
-    last = 86_400 * 10**scale - 1
+    last = 86_400 * _POWERS_OF_TEN[scale] - 1
 
     def encode(value: datetime.time | None) -> bytes:
         if value is None:
@@ -185,7 +186,7 @@ def _datetime2(sql_type: SqlType) -> Codec:
     scale = 7 if sql_type.scale is None else sql_type.scale
     size = decode.time_size(scale)
     head = bytes([size + 3])
-    midnight = 86_400 * 10**scale
+    midnight = 86_400 * _POWERS_OF_TEN[scale]
 
     def encode(value: datetime.datetime | None) -> bytes:
         if value is None:
@@ -201,7 +202,7 @@ def _datetimeoffset(sql_type: SqlType) -> Codec:
     scale = 7 if sql_type.scale is None else sql_type.scale
     size = decode.time_size(scale)
     head = bytes([size + 5])
-    midnight = 86_400 * 10**scale
+    midnight = 86_400 * _POWERS_OF_TEN[scale]
 
     def encode(value: datetime.datetime | None) -> bytes:
         if value is None:
@@ -344,9 +345,9 @@ def _image(_: SqlType) -> Codec:
 
 
 def _xml(_: SqlType) -> Codec:
-    # No schema collection; values are UTF-16 with a byte order mark, as SQL Server sends them.
+    # No schema collection. Values are UTF-16 without a byte order mark: drivers hand on what they get.
     return Codec(
-        bytes([decode.XML, 0]), _partially_counted(lambda value: b"\xff\xfe" + encode_text(value)), _NULL_PLP
+        bytes([decode.XML, 0]), _partially_counted(encode_text), _NULL_PLP
     )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from sqlserver_standin.tds.packets import ProtocolError
 
-PRODUCT_VERSION = (16, 0, 4165)
-"""Major, minor and build of SQL Server 2022 (CU15), the version whose behaviour the stand-in follows."""
+PRODUCT_VERSION = (16, 0, 4205)
+"""Major, minor and build of SQL Server 2022 (CU19), the version whose behaviour the stand-in follows."""
 
 
 class Encryption(enum.IntEnum):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
+import platform
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
 
+from mssql.odbc import pyodbc
 from sqlserver_standin.certificate import server_context
 from sqlserver_standin.errors import sql_error
 from sqlserver_standin.events import (
@@ -50,7 +57,7 @@ class EchoSession:
         if sql in self.instance.scripts:
             yield from self.instance.scripts[sql]
             return
-        word, _, argument = sql.partition(" ")
+        word, argument = (*sql.split(maxsplit=2), "", "")[:2]
         match word:
             case "echo":
                 columns = tuple(Column(item.name.lstrip("@"), item.type) for item in parameters)
@@ -147,3 +154,169 @@ def echo_server() -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def driver_path() -> str:
+    """The library of Microsoft's ODBC driver, from its wheel."""
+    root = importlib.util.find_spec("mssql_python_odbc")
+    assert root is not None
+    assert root.submodule_search_locations
+    pattern = f"libs/linux/debian_ubuntu/{platform.machine()}/lib/libmsodbcsql*"
+    return str(next(Path(root.submodule_search_locations[0]).glob(pattern)))
+
+
+def odbc_connect(server: Server, *, encrypt: str = "no", **options: Any) -> Any:
+    """A pyodbc connection to the echo server."""
+    keywords = {
+        "UID": "sa",
+        "PWD": PASSWORD,
+        "Encrypt": encrypt,
+        "TrustServerCertificate": "yes",
+        "APP": "wire tests",
+    }
+    keywords |= {name: str(options.pop(name)) for name in list(options) if name[0].isupper()}
+    text = ";".join(f"{name}={value}" for name, value in keywords.items())
+    options.setdefault("autocommit", True)
+    return pyodbc.connect(f"Driver={driver_path()};Server=127.0.0.1,{server.port};{text}", **options)
+
+
+class RawClient:
+    """Sends packets byte by byte as a test wants them, without encryption."""
+
+    def __init__(self, port: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, kind: int, payload: bytes, *, status: int = 1, length: int | None = None) -> None:
+        length = len(payload) + 8 if length is None else length
+        self.socket.sendall(struct.pack(">BBHHBB", kind, status, length, 0, 1, 0) + payload)
+
+    def receive(self) -> bytes:
+        """The payload of the next message."""
+        message = b""
+        while True:
+            header = self._exactly(8)
+            _, status, length, _, _, _ = struct.unpack(">BBHHBB", header)
+            message += self._exactly(length - 8)
+            if status & 1:
+                return message
+
+    def _exactly(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            chunk = self.socket.recv(size - len(data))
+            if not chunk:
+                raise EOFError
+            data += chunk
+        return data
+
+    def closed(self) -> bool:
+        """Whether the server has closed the connection, whatever it sent before."""
+        try:
+            while self.socket.recv(4096):
+                pass
+        except ConnectionResetError:
+            pass
+        except TimeoutError:
+            return False
+        return True
+
+    def log_in(self, **options: Any) -> bytes:
+        self.send(18, PRELOGIN)
+        self.receive()
+        self.send(16, login7(**options))
+        return self.receive()
+
+
+# VERSION and ENCRYPTION (not supported), nothing else.
+PRELOGIN = bytes.fromhex("00000b00060100110001ff") + bytes(6) + b"\x02"
+
+
+def login7(
+    *,
+    user: str = "sa",
+    password: str = PASSWORD,
+    database: str = "",
+    version: int = 0x74000004,
+    packet_size: int = 4096,
+    flags2: int = 0,
+    flags3: int = 0,
+    features: bytes = b"",
+) -> bytes:
+    """A LOGIN7 message."""
+    hidden = bytes(((byte << 4 | byte >> 4) & 0xFF) ^ 0xA5 for byte in password.encode("utf-16-le"))
+    values = [
+        b"", user.encode("utf-16-le"), hidden, "raw".encode("utf-16-le"), b"",
+        b"", b"", b"", database.encode("utf-16-le"),
+    ]  # fmt: skip
+    offset = 94
+    extension = b""
+    if features:
+        flags3 |= 0x10
+        extension = struct.pack("<I", offset + sum(map(len, values)) + 4) + features
+        values[5] = extension[:4]
+    fields = b""
+    for index, value in enumerate(values):
+        size = len(value) if index == 5 else len(value) // 2
+        fields += struct.pack("<HH", offset, size)
+        offset += len(value)
+    fields += bytes(6) + struct.pack("<HHHHHHI", offset, 0, offset, 0, offset, 0, 0)
+    body = b"".join(values) + extension[4:]
+    head = struct.pack("<IIIIIBBBBiI", version, packet_size, 0, 4242, 0, 0, flags2, 0, flags3, 0, 1033)
+    return struct.pack("<I", 4 + len(head) + len(fields) + len(body)) + head + fields + body
+
+
+HEADERS = struct.pack("<IIHQI", 22, 18, 2, 0, 1)
+"""ALL_HEADERS with a transaction descriptor."""
+
+
+def batch(sql: str) -> bytes:
+    return HEADERS + sql.encode("utf-16-le")
+
+
+@dataclass
+class Answer:
+    """The tokens of an answer without result sets."""
+
+    errors: list[tuple[int, str]] = field(default_factory=list)
+    messages: list[tuple[int, str]] = field(default_factory=list)
+    changes: dict[int, bytes] = field(default_factory=dict)
+    done: list[tuple[int, int, int]] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    features: bytes = b""
+
+
+def parse_answer(data: bytes) -> Answer:
+    answer = Answer()
+    position = 0
+    while position < len(data):
+        token = data[position]
+        answer.tokens.append(token)
+        if token in (0xFD, 0xFE, 0xFF):
+            _, status, _, count = struct.unpack_from("<BHHQ", data, position)
+            answer.done.append((token, status, count))
+            position += 13
+        elif token == 0x79:
+            position += 5
+        elif token == 0xAE:
+            end = data.index(b"\xff", position)
+            answer.features = data[position + 1 : end]
+            position = end + 1
+        else:
+            (size,) = struct.unpack_from("<H", data, position + 1)
+            body = data[position + 3 : position + 3 + size]
+            if token in (0xAA, 0xAB):
+                number, _, _, length = struct.unpack_from("<iBBH", body)
+                text = body[8 : 8 + 2 * length].decode("utf-16-le")
+                (answer.errors if token == 0xAA else answer.messages).append((number, text))
+            elif token == 0xE3:
+                answer.changes[body[0]] = body[1:]
+            else:
+                assert token == 0xAD, hex(token)
+            position += 3 + size
+    return answer
