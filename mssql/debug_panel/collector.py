@@ -107,9 +107,7 @@ def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, 
         "sql": statement.sql or statement.procedure or statement.kind.value.upper(),
         "summary": statement.summary,
         "text": statement.text.text or statement.sql,
-        "parameters": plan_capture.declare(statement.params)
-        if statement.params and not statement.is_batch
-        else [],
+        "parameters": [] if statement.is_batch else plan_capture.declared_parameters(statement),
         "batch_size": statement.batch_size,
         "start_ms": (statement.started_ns - origin_ns) / 1e6,
         "duration_ms": (statement.duration_ns or 0) / 1e6,

@@ -9,14 +9,16 @@ import random
 import re
 import threading
 import time
-import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from mssql.instrumentation import plan_source
+from mssql.instrumentation.attributes import ConnectionAttributes
 from mssql.instrumentation.conf import InstrumentationConfig, PlansConfig
 from mssql.instrumentation.observer import Observer
+from mssql.instrumentation.own_connection import CONNECT_TIMEOUT, QUERY_TIMEOUT
+from mssql.instrumentation.plan_events import PlanEvents, plan_attributes
 from mssql.instrumentation.plan_parameters import Declared, declare
 from mssql.instrumentation.plan_source import CapturedPlan, PlanUnavailable, ResultSet, estimated_plan
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
@@ -27,7 +29,7 @@ __all__ = [
     "PlanUnavailable",
     "can_be_bracketed",
     "can_be_estimated",
-    "declare",
+    "declared_parameters",
     "estimate",
     "run_with_plan",
 ]
@@ -41,6 +43,10 @@ _PLANNED = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE", "WITH", "
 # The same statement's plan is taken again only after this long: it seldom changes sooner.
 REST_SECONDS = 600.0
 REMEMBERED_TEXTS = 2_000
+
+# Reading a plan of this size takes some milliseconds, which the request waits for; a larger one is told of by its
+# log event alone.
+MAX_READ_IN_REQUEST = 500_000
 
 
 def can_be_estimated(kind: StatementKind, sql: str, is_batch: bool = False) -> bool:
@@ -58,6 +64,11 @@ def can_be_bracketed(statement: Statement) -> bool:
     )
 
 
+def declared_parameters(statement: Statement) -> list[Declared]:
+    """The statement's parameters with the types that the cursor declared for them."""
+    return declare(statement.params, getattr(statement, "declarations", None))
+
+
 def estimate(alias: str, sql: str, parameters: Sequence[Declared], *, database: str = "") -> CapturedPlan:
     """The estimated plan of a statement, over a connection of its own to the alias's server."""
     with _own_connection(alias, database) as (connection, name):
@@ -71,21 +82,26 @@ def cached(alias: str, sql: str, *, database: str = "") -> CapturedPlan:
 
 
 @contextlib.contextmanager
-def _own_connection(alias: str, database: str) -> Any:
-    """A new connection to the alias's server, observed by nobody: the raw driver connection, and its database."""
+def _own_connection(alias: str, database: str) -> Iterator[tuple[Any, str]]:
+    """A new connection to the alias's server that nobody observes: the driver's connection, and its database."""
     from django.db import connections
 
     wrapper: Any = connections.create_connection(alias)
-    wrapper.settings_dict = {**wrapper.settings_dict, "CONN_MAX_AGE": 0}
-    if database:
-        wrapper.settings_dict["NAME"] = database
-    wrapper.settings_dict["OPTIONS"] = {**wrapper.settings_dict.get("OPTIONS", {}), "instrumentation": False}
+    options = {
+        **wrapper.settings_dict.get("OPTIONS", {}),
+        "instrumentation": False,
+        "retry": False,
+        "pool": False,
+        "connection_timeout": CONNECT_TIMEOUT,
+        "query_timeout": QUERY_TIMEOUT,
+    }
+    name = database or wrapper.settings_dict["NAME"]
+    wrapper.settings_dict = {**wrapper.settings_dict, "NAME": name, "CONN_MAX_AGE": 0, "OPTIONS": options}
     try:
         wrapper.connect()
-        yield wrapper.connection, wrapper.settings_dict["NAME"]
+        yield wrapper.connection.driver, name
     finally:
-        with contextlib.suppress(Exception):
-            wrapper.close()
+        wrapper.close()
 
 
 # --- the cursor's seam --------------------------------------------------------------------------------------------
@@ -117,7 +133,7 @@ def run_with_plan(
         results, plans = plan_source.run_with_plan(connection, cursor, sql, parameters)
     except Exception as error:
         # The statement touches a further database whose plans are closed. It was refused before it ran.
-        if plan_source._number(error) != plan_source.SHOWPLAN_DENIED:
+        if plan_source.error_number(error) != plan_source.SHOWPLAN_DENIED:
             raise
         _permissions[key] = False
         logger.warning("No actual plans: %s", plan_source.showplan_denied(info.database))
@@ -180,28 +196,41 @@ class PlanObserver(Observer):
         connection: ConnectionInfo,
         *,
         draw: Callable[[], float] = random.random,
+        events: PlanEvents | None = None,
     ) -> None:
         self._plans = config.plans
         self._limits = _limits_for(connection.alias, config.plans)
         self._draw = draw
+        self._events = events or PlanEvents(ConnectionAttributes(connection))
 
     def wants_actual_plan(self, statement: Statement) -> bool:
-        """Decided before the statement runs; "slow" is known only afterwards, so there the next run is taken."""
+        """Decided before the statement runs. What is slow is known only afterwards: there the next run is taken."""
         plans = self._plans
         if plans.source not in ("auto", "actual") or not can_be_bracketed(statement):
             return False
-        if plans.when == "always" or (plans.when == "sampled" and self._draw() < plans.sample_ratio):
-            return self._limits.allow(statement.sql)
-        return plans.when == "slow" and _awaited.discard(statement.connection.alias, statement.sql)
+        if plans.when == "slow":
+            return _awaited.discard(statement.connection.alias, statement.sql)
+        return self._chosen() and self._limits.allow(statement.sql)
 
     def end(self, statement: Statement) -> None:
-        if statement.plan is not None:
-            self._describe(statement)
+        captured: CapturedPlan | None = statement.plan
+        if captured is not None:
+            if len(captured.xml) <= MAX_READ_IN_REQUEST:
+                statement.attributes = {**(statement.attributes or {}), **plan_attributes(captured)}
+            _tell(statement)
         elif not statement.failed and self._wants_afterwards(statement) and self._limits.allow(statement.sql):
             if self._plans.source == "actual":
                 _awaited.add(statement.connection.alias, statement.sql)
             else:
                 _worker.submit(_Task(statement, self._plans))
+
+    def plan_captured(self, statement: Statement) -> None:
+        # Redacting a plan takes milliseconds: not the request's.
+        _worker.submit(lambda: self._events.emit(statement, statement.plan, self._plans.max_bytes))
+
+    def _chosen(self) -> bool:
+        plans = self._plans
+        return plans.when == "always" or (plans.when == "sampled" and self._draw() < plans.sample_ratio)
 
     def _wants_afterwards(self, statement: Statement) -> bool:
         plans = self._plans
@@ -209,14 +238,12 @@ class PlanObserver(Observer):
             return False
         if plans.when == "slow":
             return statement.duration_ns is not None and statement.duration_ns >= plans.slow_ms * 1e6
-        if plans.source not in ("cached", "estimated"):
-            return False
-        return plans.when == "always" or (plans.when == "sampled" and self._draw() < plans.sample_ratio)
+        return plans.source in ("cached", "estimated") and self._chosen()
 
-    def _describe(self, statement: Statement) -> None:
-        plan: CapturedPlan = statement.plan
-        if len(plan.xml) <= self._plans.max_bytes:
-            statement.attributes = {**(statement.attributes or {}), **span_attributes(plan)}
+
+def _tell(statement: Statement) -> None:
+    for observer in statement.observers:
+        observer.plan_captured(statement)
 
 
 class _Awaited:
@@ -242,99 +269,77 @@ class _Awaited:
 _awaited = _Awaited()
 
 
-def span_attributes(captured: CapturedPlan) -> dict[str, Any]:
-    """What a span says of its plan: small, searchable, without values."""
-    plan = captured.plan
-    statement = max(plan.statements, key=lambda item: item.cost, default=None)
-    found = captured.findings
-    attributes: dict[str, Any] = {
-        "mssql.plan.source": captured.source,
-        "mssql.plan.estimated_cost": plan.cost,
-        "mssql.plan.findings": sorted({finding.rule for finding in found}),
-    }
-    if found:
-        attributes["mssql.plan.worst_finding"] = found[0].rule
-        attributes["mssql.plan.worst_severity"] = str(found[0].severity)
-    if plan.missing_indexes:
-        attributes["mssql.plan.missing_indexes"] = len(plan.missing_indexes)
-    if statement is not None:
-        attributes["mssql.plan.query_hash"] = statement.query_hash
-        attributes["mssql.plan.query_plan_hash"] = statement.query_plan_hash
-    return {name: value for name, value in attributes.items() if value not in ("", [])}
+# --- off the request's thread -------------------------------------------------------------------------------------
 
 
 class _Task:
-    """One plan to take after the fact. Holds no statement alive, and no more of it than is needed."""
+    """Take one plan after the fact."""
 
     def __init__(self, statement: Statement, plans: PlansConfig) -> None:
-        self.statement = weakref.ref(statement)
-        self.observers = statement.observers
-        self.alias = statement.connection.alias
-        self.database = statement.connection.database
-        self.sql = statement.sql
-        self.parameters = declare(statement.params) if plans.source != "cached" else []
-        self.plans = plans
+        self._statement = statement
+        self._plans = plans
+        self._parameters = declared_parameters(statement) if plans.source != "cached" else []
+
+    def __call__(self) -> None:
+        key = (self._statement.connection.alias, self._plans.source)
+        if key in _resting:
+            return
+        try:
+            captured = self._take()
+        except PlanUnavailable as error:
+            if error.advice:
+                _resting.add(key)
+                logger.warning("No plans are taken for %s from here on: %s", key[0], error)
+            return
+        self._statement.plan = captured
+        _tell(self._statement)
+
+    def _take(self) -> CapturedPlan:
+        info, sql = self._statement.connection, self._statement.sql
+        if self._plans.source != "estimated":
+            try:
+                return cached(info.alias, sql, database=info.database)
+            except PlanUnavailable:
+                if self._plans.source == "cached":
+                    raise
+        return estimate(info.alias, sql, self._parameters, database=info.database)
+
+
+_resting: set[tuple[str, str]] = set()
+"""Aliases and sources that a missing permission has closed for this process."""
 
 
 class _Worker:
-    """One thread that takes plans, away from every request; it starts with its first task and again after a fork."""
+    """One thread that takes and tells plans, away from every request; it starts with its first task."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[_Task] = queue.Queue(maxsize=100)
+        self._tasks: queue.Queue[Callable[[], None]] = queue.Queue(maxsize=100)
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._resting: set[tuple[str, str]] = set()
 
-    def submit(self, task: _Task) -> None:
-        if (task.alias, task.plans.source) in self._resting:
-            return
+    def submit(self, task: Callable[[], None]) -> None:
+        """Do it soon, or not at all when there is too much to do."""
         with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(task)
+            self._tasks.put_nowait(task)
         with self._lock:
+            # After a fork the child has the object, but not the thread.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="mssql-plans", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
         while True:
-            task = self._queue.get()
+            task = self._tasks.get()
             try:
-                self._take(task)
-            except PlanUnavailable as error:
-                if error.advice:
-                    self._resting.add((task.alias, task.plans.source))
-                    logger.warning("No plans are taken for %s from here on: %s", task.alias, error)
+                task()
             except Exception:
-                logger.exception("A plan could not be taken; the query was not affected.")
+                logger.exception("A plan was not taken; the query was not affected.")
             finally:
-                self._queue.task_done()
-
-    def _take(self, task: _Task) -> None:
-        if task.plans.source == "estimated":
-            plan = estimate(task.alias, task.sql, task.parameters, database=task.database)
-        else:
-            plan = self._cached_or_estimated(task)
-        if len(plan.xml) > task.plans.max_bytes:
-            return
-        statement = task.statement()
-        if statement is None:
-            return
-        statement.plan = plan
-        for observer in task.observers:
-            observer.plan_captured(statement)
-
-    @staticmethod
-    def _cached_or_estimated(task: _Task) -> CapturedPlan:
-        try:
-            return cached(task.alias, task.sql, database=task.database)
-        except PlanUnavailable:
-            if task.plans.source == "cached":
-                raise
-            return estimate(task.alias, task.sql, task.parameters, database=task.database)
+                self._tasks.task_done()
 
     def join(self) -> None:
-        """Wait until all tasks are done."""
-        self._queue.join()
+        """Wait until everything submitted is done."""
+        self._tasks.join()
 
 
 _worker = _Worker()

@@ -18,74 +18,97 @@ class Declared(NamedTuple):
     literal: str
 
 
-# A declared string is as long as the next of these, as the cursor declares it: the plan must be made for the same type.
-STRING_LENGTHS = (40, 400, 4000)
-BINARY_LENGTHS = (64, 512, 8000)
-
 # A literal longer than this is left out: the plan does not depend on it, and a batch is limited in size.
 MAX_LITERAL = 100_000
 
 
-def declare(parameters: Sequence[Any] | None) -> list[Declared]:
-    """The parameters with the types that they travel with."""
-    return [declare_value(value) for value in parameters or ()]
+def declare(parameters: Sequence[Any] | None, declarations: Sequence[Any] | None = None) -> list[Declared]:
+    """The parameters with the types that they travel with: those that the cursor declared, where it says so."""
+    values = list(parameters or ())
+    types = [declaration.tsql for declaration in declarations or ()]
+    if len(types) != len(values):
+        return [declare_value(value) for value in values]
+    return [Declared(sql_type, literal(value)) for sql_type, value in zip(types, values, strict=True)]
 
 
 def declare_value(value: object) -> Declared:
-    """The type and the literal of one Python value
-    (https://github.com/mkleehammer/pyodbc/wiki/Data-Types#python-3-parameters)."""
-    if value is None:
-        return Declared("nvarchar(1)", "NULL")
-    if isinstance(value, bool):
-        return Declared("bit", str(int(value)))
-    if isinstance(value, int):
-        return _integer(value)
-    if isinstance(value, float):
-        return Declared("float(53)", repr(value) if math.isfinite(value) else "NULL")
-    if isinstance(value, Decimal):
-        return _decimal(value)
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is not None:
-            return Declared("datetimeoffset(7)", f"'{value.isoformat(sep=' ', timespec='microseconds')}'")
-        return Declared("datetime2(7)", f"'{value.isoformat(timespec='microseconds')}'")
-    if isinstance(value, datetime.date):
-        return Declared("date", f"'{value.isoformat()}'")
-    if isinstance(value, datetime.time):
-        return Declared("time(7)", f"'{value.replace(tzinfo=None).isoformat(timespec='microseconds')}'")
-    if isinstance(value, uuid.UUID):
-        return Declared("uniqueidentifier", f"'{value}'")
-    if isinstance(value, bytes | bytearray | memoryview):
-        data = bytes(value)
-        literal = f"0x{data.hex()}" if len(data) * 2 <= MAX_LITERAL else "NULL"
-        return Declared(f"varbinary({_bucket(len(data), BINARY_LENGTHS)})", literal)
-    text = str(value)
-    # Lengths count UTF-16 code units.
-    length = len(text.encode("utf-16-le", "surrogatepass")) // 2
-    literal = "N'" + text.replace("'", "''") + "'" if length <= MAX_LITERAL else "NULL"
-    return Declared(f"nvarchar({_bucket(length, STRING_LENGTHS)})", literal)
+    """The value with the type that the backend declares for its Python type."""
+    return Declared(_type_of(value), literal(value))
 
 
-def _integer(value: int) -> Declared:
-    if -(2**31) <= value < 2**31:
-        return Declared("int", str(value))
-    if -(2**63) <= value < 2**63:
-        return Declared("bigint", str(value))
-    return Declared("decimal(38, 0)", str(value) if abs(value) < 10**38 else "NULL")
+def _type_of(value: object) -> str:
+    match value:
+        case bool():
+            return "bit"
+        case int():
+            return "bigint" if -(2**63) <= value < 2**63 else "numeric(38, 0)"
+        case float():
+            return "float"
+        case Decimal():
+            return _decimal_type(value)
+        case datetime.datetime():
+            return "datetime2(7)" if value.tzinfo is None else "datetimeoffset(7)"
+        case datetime.date():
+            return "date"
+        case datetime.time():
+            return "time(7)"
+        case uuid.UUID():
+            return "uniqueidentifier"
+        case bytes() | bytearray() | memoryview():
+            return "varbinary(8000)" if len(value) <= 8000 else "varbinary(max)"
+        case _:
+            return "nvarchar(4000)" if _utf16_length(str(value)) <= 4000 else "nvarchar(max)"
 
 
-def _decimal(value: Decimal) -> Declared:
-    if not value.is_finite():
-        return Declared("decimal(38, 0)", "NULL")
+def _decimal_type(value: Decimal) -> str:
     _sign, digits, exponent = value.as_tuple()
-    scale = max(0, -int(exponent))
-    precision = max(len(digits) + max(0, int(exponent)), scale, 1)
-    if precision > 38:
-        return Declared("decimal(38, 0)", "NULL")
-    return Declared(f"decimal({precision}, {scale})", f"{value:f}")
+    if not isinstance(exponent, int):
+        return "numeric(38, 0)"
+    scale = max(0, -exponent)
+    precision = max(len(digits) + max(0, exponent), scale, 1)
+    return f"numeric({precision}, {scale})" if precision <= 38 else "numeric(38, 0)"
 
 
-def _bucket(length: int, lengths: Sequence[int]) -> str:
-    return next((str(limit) for limit in lengths if length <= limit), "max")
+def literal(value: object) -> str:
+    """The value as T-SQL writes it; NULL for what has no literal."""
+    match value:
+        case None:
+            return "NULL"
+        case bool():
+            return str(int(value))
+        case int():
+            return str(value) if abs(value) < 10**38 else "NULL"
+        case float():
+            return repr(value) if math.isfinite(value) else "NULL"
+        case Decimal():
+            return f"{value:f}" if value.is_finite() and len(f"{value:f}") <= 40 else "NULL"
+        case datetime.datetime():
+            separator = "T" if value.tzinfo is None else " "
+            return f"'{value.isoformat(separator, 'microseconds')}'"
+        case datetime.date():
+            return f"'{value.isoformat()}'"
+        case datetime.time():
+            return f"'{value.replace(tzinfo=None).isoformat('microseconds')}'"
+        case uuid.UUID():
+            return f"'{value}'"
+        case bytes() | bytearray() | memoryview():
+            data = bytes(value)
+            return f"0x{data.hex()}" if len(data) * 2 <= MAX_LITERAL else "NULL"
+        case str():
+            return _string(value)
+        case _ if type(value).__name__ == "NullParam":  # pyodbc.BinaryNull, by which the cursor sends a NULL
+            return "NULL"
+        case _:
+            return _string(str(value))
+
+
+def _string(text: str) -> str:
+    return "N'" + text.replace("'", "''") + "'" if _utf16_length(text) <= MAX_LITERAL else "NULL"
+
+
+def _utf16_length(text: str) -> int:
+    """SQL Server counts UTF-16 code units."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def as_batch(sql: str, parameters: Sequence[Declared]) -> str:

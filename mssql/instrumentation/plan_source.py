@@ -82,17 +82,23 @@ def state_denied(error: Exception) -> PlanUnavailable:
 
 
 def estimated_plan(
-    connection: Any, sql: str, parameters: Sequence[Declared], *, database: str
+    connection: Any,
+    sql: str,
+    parameters: Sequence[Declared],
+    *,
+    database: str,
+    lock_timeout: int | None = LOCK_TIMEOUT_MS,
 ) -> CapturedPlan:
     """The plan that the server would use, without running the statement.
 
     SHOWPLAN_XML has to be alone in its batch, and prepared statements ignore it
-    (https://learn.microsoft.com/sql/t-sql/statements/set-showplan-xml-transact-sql). The connection must not be one
-    that serves a request: while the option is on, nothing on it is executed.
+    (https://learn.microsoft.com/sql/t-sql/statements/set-showplan-xml-transact-sql). While the option is on, nothing
+    that is sent over the connection is executed. A connection of its own doesn't wait long for the locks of others.
     """
     cursor = connection.cursor()
     try:
-        cursor.execute(f"SET LOCK_TIMEOUT {LOCK_TIMEOUT_MS}")
+        if lock_timeout is not None:
+            cursor.execute(f"SET LOCK_TIMEOUT {lock_timeout}")
         cursor.execute("SET SHOWPLAN_XML ON")
         try:
             cursor.execute(as_batch(sql, parameters))
@@ -179,13 +185,13 @@ def cached_plan(connection: Any, sql: str) -> CapturedPlan:
             cursor.execute(_cached_sql(with_last=True), parameters)
         except Exception as error:
             # dm_exec_query_plan_stats came with SQL Server 2019.
-            if _number(error) != INVALID_OBJECT:
+            if error_number(error) != INVALID_OBJECT:
                 raise
             cursor.execute(_cached_sql(with_last=False), parameters)
         row = cursor.fetchone()
     except Exception as error:
         raise (
-            state_denied(error) if _number(error) in STATE_DENIED else PlanUnavailable(str(error))
+            state_denied(error) if error_number(error) in STATE_DENIED else PlanUnavailable(str(error))
         ) from error
     finally:
         with contextlib.suppress(Exception):
@@ -227,13 +233,14 @@ def _is_plan(description: Any) -> bool:
     return description is not None and len(description) == 1 and description[0][0] == PLAN_COLUMN
 
 
-def _number(error: Exception) -> int | None:
+def error_number(error: Exception) -> int | None:
+    """SQL Server's number of a driver's exception."""
     described = errors.describe(error)
     return described.number if described else None
 
 
 def _unavailable(error: Exception, database: str) -> PlanUnavailable:
-    if _number(error) == SHOWPLAN_DENIED:
+    if error_number(error) == SHOWPLAN_DENIED:
         return showplan_denied(database)
     described = errors.describe(error)
     return PlanUnavailable(f"The server made no plan: {described.message if described else error}")

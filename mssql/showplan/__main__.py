@@ -9,13 +9,12 @@ from pathlib import Path
 
 from .compare import Comparison, compare
 from .document import ShowplanError
-from .finding import Finding
 from .findings import findings
-from .model import Operator, Plan
 from .parse import parse
 from .redact import redact
 from .svg import to_svg
-from .wording import milliseconds, number, operator_label, percent, shorten
+from .text import describe
+from .wording import number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             document["comparison"] = comparison.to_dict()
         print(json.dumps(document, indent=2, ensure_ascii=False))
         return 0
-    print("\n".join(_lines(plan)))
+    print("\n".join(describe(plan)))
     if comparison is not None:
         print("\n".join(_comparison_lines(comparison)))
     return 0
@@ -57,40 +56,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(name: str) -> bytes:
     return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-
-
-def _lines(plan: Plan) -> list[str]:
-    kind = "actual" if plan.is_actual else "estimated"
-    lines = [f"Showplan {plan.version}, build {plan.build}, {kind}, {len(plan.statements)} statement(s)"]
-    for statement in plan.statements:
-        lines += ["", shorten(statement.text or statement.type or statement.kind, 110)]
-        total = sum(query.cost for query in statement.plans) or 1.0
-        lines += [_operator_line(operator, total) for operator in statement.operators()]
-    found = findings(plan)
-    lines += ["", f"{len(found)} finding(s)"]
-    for finding in found:
-        lines += _finding_lines(finding)
-    return lines
-
-
-def _operator_line(operator: Operator, total: float) -> str:
-    item = operator.object
-    rows = f"{number(operator.estimate_rows_total)} rows estimated"
-    if operator.actual_rows is not None:
-        rows = f"{number(operator.actual_rows)} of {rows}"
-    facts = [percent(min(1.0, operator.cost / total)), rows]
-    if operator.elapsed_ms is not None:
-        facts.append(milliseconds(operator.self_elapsed_ms))
-    warnings = "".join(f"  ! {warning.kind}" for warning in operator.warnings)
-    name = f" {item.name}" if item and item.name else ""
-    return f"{'  ' * (operator.depth + 1)}{operator_label(operator)}{name}  [{', '.join(facts)}]{warnings}"
-
-
-def _finding_lines(finding: Finding) -> list[str]:
-    lines = [f"- {str(finding.severity).upper()} {finding.title} [{finding.rule}]", f"    {finding.detail}"]
-    lines.append(f"    {finding.advice}")
-    lines += [f"      {line}" for line in finding.sql.splitlines()]
-    return lines
 
 
 def _comparison_lines(comparison: Comparison) -> list[str]:
