@@ -73,6 +73,7 @@ class Statement:
         "clock_ns",
         "closed",
         "connection",
+        "declarations",
         "duration_ns",
         "error",
         "exception",
@@ -108,6 +109,8 @@ class Statement:
         self.sql = sql
         """As the driver gets it, with ``?`` markers; without the comment that propagation may add."""
         self.params = params
+        self.declarations: Sequence[Any] | None = None
+        """The T-SQL types that the parameters travel with (``.tsql``), where the cursor tells them."""
         self.connection = connection
         self.batch_size = batch_size
         self.procedure = procedure
