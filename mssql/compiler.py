@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -10,13 +11,13 @@ from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import NotSupportedError
 from django.db.models import AutoField, Field, Q
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Col, Expression, RawSQL, Ref, Value
+from django.db.models.expressions import Col, Expression, ExpressionWrapper, RawSQL, Ref, Value
 from django.db.models.fields import AutoFieldMixin
 from django.db.models.sql import compiler
 from django.db.transaction import TransactionManagementError
 from django.utils.hashable import make_hashable
 
-from mssql import bulk
+from mssql import bulk, json_expressions  # noqa: F401 (registers its implementations)
 from mssql.expressions import (
     ConditionValue,
     as_value,
@@ -87,9 +88,16 @@ class SQLCompiler(compiler.SQLCompiler):
         if grouped != group_by:
             # What is selected and ordered by must now name the lifted expressions.
             self.select = [(expr, self._selected_sql(expr), alias) for expr, _, alias in self.select]
-            order_by = [(expr, (*self.compile(expr), is_ref)) for expr, (_, _, is_ref) in order_by]
+            order_by = [(expr, (*self.compile(expr), entry[2])) for expr, entry in order_by]
             extra_select = self.get_extra_select(order_by, self.select)
         return extra_select, order_by, grouped
+
+    def get_select(self, with_col_aliases: bool = False) -> tuple[list[Any], Any, dict[str, int]]:
+        select, klass_info, annotations = super().get_select(with_col_aliases=with_col_aliases)
+        for index, (expression, (sql, params), alias) in enumerate(select):
+            if _is_bare_condition(expression):
+                select[index] = expression, (f"CASE WHEN {sql} THEN 1 ELSE 0 END", params), alias
+        return select, klass_info, annotations
 
     def _selected_sql(self, expression: Any) -> SQL:
         try:
@@ -100,6 +108,8 @@ class SQLCompiler(compiler.SQLCompiler):
         except FullResultSet:
             return self.compile(Value(True))
         sql, params = expression.select_format(self, sql, params)
+        if _is_bare_condition(expression):
+            sql = f"CASE WHEN {sql} THEN 1 ELSE 0 END"
         if self._lifted and (reference := self._lifted_reference(sql, params)):
             return reference, ()
         return sql, params
@@ -110,7 +120,7 @@ class SQLCompiler(compiler.SQLCompiler):
         seen: set[Any] = set()
         ordering = super().get_order_by()
         for entry in ordering:
-            expression, (_, _, is_ref) = entry[0], entry[1]
+            expression = entry[0]
             source = expression.expression
             if isinstance(source, Ref) and not self.query.combinator:
                 source = source.source
@@ -127,10 +137,8 @@ class SQLCompiler(compiler.SQLCompiler):
     def get_from_clause(self) -> tuple[list[str], list[Any]]:
         if getattr(self, "having", None) is not None:
             # An aggregate that stands in HAVING alone has to be lifted before FROM is written.
-            try:
+            with suppress(EmptyResultSet, FullResultSet):
                 self.compile(self.having)
-            except (EmptyResultSet, FullResultSet):
-                pass
         lifted, self._lifted = self._lifted, {}  # Joins can't name what is computed after them.
         try:
             result, params = super().get_from_clause()
@@ -350,14 +358,19 @@ class SQLCompiler(compiler.SQLCompiler):
     # EXPLAIN
 
     def explain_query(self) -> Iterator[str]:
-        from mssql.instrumentation import plan_capture  # The backend alone does not need it.
+        from mssql.explain import explain  # What reads plans is needed here only.
 
         info = self.query.explain_info
         options = dict(info.options)
         analyze = bool(options.pop("analyze", False))
         self.connection.ops.explain_query_prefix(info.format, **options)
         sql, params = self.as_sql()
-        yield plan_capture.explain(self.connection, sql, params, format=info.format, analyze=analyze)
+        yield explain(self.connection, sql, params, format=info.format, analyze=analyze)
+
+
+def _is_bare_condition(expression: Any) -> bool:
+    """Say whether a selected expression is a condition that does not know how to make a value of itself."""
+    return type(expression) is ExpressionWrapper and is_condition(expression)
 
 
 def _needs_lifting(sql: str, params: Sequence[Any]) -> bool:

@@ -141,9 +141,7 @@ def case(node: Case, compiler: SQLCompiler, connection: DatabaseWrapper, **conte
 def lookup(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     """Compare values: a condition on either side becomes one."""
     sides = {
-        name: ConditionValue(side)
-        for name in ("lhs", "rhs")
-        if is_condition(side := getattr(node, name))
+        name: ConditionValue(side) for name in ("lhs", "rhs") if is_condition(side := getattr(node, name))
     }
     if sides:
         node = node.copy()

@@ -12,10 +12,12 @@ from django.conf import settings
 from django.db import NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Field
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 from django.utils.encoding import force_str
 
 from mssql import bulk, timezones
+from mssql.expressions import is_condition
 
 type_params = Sequence[Any]
 
@@ -365,6 +367,12 @@ class DatabaseOperations(BaseDatabaseOperations):
             case ">>":
                 return f"FLOOR({lhs} / POWER(CAST(2 AS bigint), {rhs}))"
         return super().combine_expression(connector, sub_expressions)
+
+    def conditional_expression_supported_in_where_clause(self, expression: Any) -> bool:
+        """Say whether an expression is a condition by itself; a bit has to be compared with 1."""
+        if isinstance(expression, RawSQL):
+            return bool(expression.conditional)
+        return is_condition(expression)
 
     # Values on their way in
 

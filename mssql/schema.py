@@ -14,7 +14,6 @@ from django.db.models import Field
 from django.db.models.fields import AutoFieldMixin
 
 from mssql.dependents import Dependent, TableDependents, renamed
-from mssql.expressions import is_condition
 
 _NAME = r"\[(?:[^\]]|\]\])*\]"
 _ALTER_COLUMN = re.compile(rf"ALTER TABLE (?P<table>(?:{_NAME}\.)?{_NAME}) ALTER COLUMN (?P<column>{_NAME}) ")
@@ -149,13 +148,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     def _generated_column_sql(self, field: Any) -> str:
         """A computed column has no type of its own: a cast gives it one."""
-        compiler = field.model._meta.default_manager.none().query.get_compiler(connection=self.connection)
-        expression = field._resolved_expression
         sql, params = field.generated_sql(self.connection)
-        if is_condition(expression):
-            sql = f"CASE WHEN {sql} THEN 1 ELSE 0 END"
         sql = sql % tuple(self.quote_value(param) for param in params)
-        del compiler
         db_params = field.db_parameters(connection=self.connection)
         definition = f"AS (CAST({sql} AS {db_params['type']}))"
         if collation := db_params.get("collation"):
@@ -168,7 +162,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         self, collation: str | None, old_collation: str | None = None, table_name: str | None = None
     ) -> str:
         """A collation's name is a keyword and takes no brackets."""
-        return f"COLLATE {collation or 'DATABASE_DEFAULT'}"
+        if collation or old_collation:
+            return f"COLLATE {collation or 'DATABASE_DEFAULT'}"
+        return ""
 
     def _default_name(self, table: str, column: str) -> str:
         _, table = self.connection.ops.split_table_name(table)
@@ -230,6 +226,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         new_collation: Any,
     ) -> tuple[Any, list[Any]]:
         """ALTER COLUMN without NULL or NOT NULL makes the column nullable."""
+        if not new_type.partition("(")[0].endswith("char"):
+            old_collation = new_collation = None
         (sql, params), other_actions = super()._alter_column_type_sql(
             model, old_field, new_field, new_type, old_collation, new_collation
         )

@@ -1,0 +1,330 @@
+"""JSON in T-SQL: keys, lookups and constructors, by OPENJSON, which alone tells a value's type.
+
+JSON_VALUE would give the text 123 for the number and for the string, and NULL for more than 4,000 characters
+(https://learn.microsoft.com/sql/t-sql/functions/openjson-transact-sql).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from django.db import NotSupportedError
+from django.db.models import BooleanField, JSONField, functions
+from django.db.models.expressions import Col
+from django.db.models.fields import json as lookups
+
+from mssql.expressions import SQL, implements
+
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+    from mssql.compiler import SQLCompiler
+
+# Column [type] of OPENJSON.
+NULL, STRING, NUMBER, BOOLEAN, ARRAY, OBJECT = range(6)
+
+BINARY = "COLLATE Latin1_General_100_BIN2"
+"""JSON tells a from A, whatever the column's collation says."""
+
+AS_JSON = (
+    "CASE [type] WHEN 0 THEN N'null' "
+    "WHEN 1 THEN N'\"' + STRING_ESCAPE([value], 'json') + N'\"' ELSE [value] END"
+)
+AS_TEXT = "[value]"
+AS_NUMBER = "CASE WHEN [type] = 2 THEN TRY_CAST([value] AS float) END"
+
+
+def path(keys: Sequence[str]) -> str:
+    """Return the JSON path of nested keys; a key that is a number means an element of an array.
+
+    >>> path(["a", "0", 'b"c'])
+    '$."a"[0]."b\\\\"c"'
+    """
+    return "$" + "".join(
+        f"[{key}]" if is_index(key) else f".{json.dumps(key, ensure_ascii=False)}" for key in keys
+    )
+
+
+def is_index(key: str) -> bool:
+    return key.isascii() and key.isdecimal()
+
+
+class _Document:
+    """A JSON expression, and the keys that lead into it."""
+
+    def __init__(self, node: Any, compiler: SQLCompiler) -> None:
+        keys: list[str] = []
+        while isinstance(node, lookups.KeyTransform):
+            keys.insert(0, node.key_name)
+            node = node.lhs
+        self.keys = keys
+        self.sql, params = compiler.compile(node)
+        self.params = tuple(params)
+
+    def entry(self, *more: str, final_may_be_index: bool = True) -> SQL:
+        """Return the FROM and WHERE that find the one entry under the keys: its [type] and [value]."""
+        *parents, final = [*self.keys, *more]
+        # OPENJSON refuses a document that is a bare string or number (error 13609).
+        document = f"CASE WHEN ISJSON({self.sql}) = 1 THEN {self.sql} END"
+        document_params = (*self.params, *self.params)
+        # A literal, as its quotes are doubled and its percent signs too; the parser wants no parameter here.
+        where = "N'{}'".format(path(parents).replace("'", "''").replace("%", "%%"))
+        sql = f"FROM OPENJSON({document}, {where}) WHERE [key] = %s"
+        params = (*document_params, final)
+        if is_index(final):
+            # Arrays have their positions as keys.
+            opening = "[[]" if final_may_be_index else "{"
+            sql += f" AND JSON_QUERY({document}, {where}) LIKE N'{opening}%%'"
+            params += document_params
+        return sql, params
+
+    def value(self, column: str, params: Sequence[Any] = ()) -> SQL:
+        """Return the value under the keys, NULL when there is none."""
+        sql, entry_params = self.entry()
+        return f"(SELECT TOP (1) {column} {sql})", (*params, *entry_params)
+
+    def has(self, *more: str, final_may_be_index: bool) -> SQL:
+        sql, params = self.entry(*more, final_may_be_index=final_may_be_index)
+        return f"EXISTS (SELECT 1 {sql})", params
+
+
+@implements(lookups.KeyTransform)
+def key_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    """Give JSON, which Django decodes."""
+    return _Document(node, compiler).value(AS_JSON)
+
+
+@implements(lookups.KeyTextTransform)
+def key_text_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return _Document(node, compiler).value(AS_TEXT)
+
+
+def _decoded(params: Sequence[Any]) -> Iterator[Any]:
+    for param in params:
+        yield json.loads(param) if isinstance(param, str) else param
+
+
+def _same(value: Any, connection: DatabaseWrapper) -> SQL:
+    """Return the condition that an entry of OPENJSON is this value."""
+    match value:
+        case None:
+            return "[type] = 0", ()
+        case bool():
+            return f"([type] = 3 AND [value] = N'{'true' if value else 'false'}')", ()
+        case int() | float():
+            return "([type] = 2 AND TRY_CAST([value] AS float) = %s)", (float(value),)
+        case str():
+            return f"([type] = 1 AND [value] {BINARY} = %s)", (value,)
+        case _:
+            separators = (",", ":") if connection.features.has_native_json_field else None
+            text = json.dumps(value, separators=separators)
+            return f"([type] = {_type_of(value)} AND [value] {BINARY} = %s)", (text,)
+
+
+def _type_of(value: Any) -> int:
+    return OBJECT if isinstance(value, dict) else ARRAY
+
+
+def _any_of(document: _Document, values: Sequence[Any], connection: DatabaseWrapper) -> SQL:
+    """Return a condition that is unknown, not false, where the key is missing: so NOT leaves such rows out too."""
+    conditions = [_same(value, connection) for value in values]
+    sql, params = document.value(
+        f"CASE WHEN {' OR '.join(sql for sql, _ in conditions)} THEN 1 ELSE 0 END",
+        [param for _, params in conditions for param in params],
+    )
+    return f"{sql} = 1", params
+
+
+@implements(lookups.KeyTransformExact)
+def key_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    document = _Document(node.lhs, compiler)
+    if node.rhs_is_direct_value():
+        _, params = node.process_rhs(compiler, connection)
+        return _any_of(document, list(_decoded(params)), connection)
+    lhs_sql, lhs_params = document.value(AS_JSON)
+    rhs_sql, rhs_params = compiler.compile(node.rhs)
+    return f"{lhs_sql} {BINARY} = {rhs_sql}", (*lhs_params, *rhs_params)
+
+
+@implements(lookups.KeyTransformIn)
+def key_in(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    sqls, params = node.process_rhs(compiler, connection)
+    document = _Document(node.lhs, compiler)
+    if node.rhs_is_direct_value() and len(params) == sqls.count("%s"):
+        return _any_of(document, list(_decoded(params)), connection)
+    lhs_sql, lhs_params = document.value(AS_JSON)
+    return f"{lhs_sql} {BINARY} IN {sqls}", (*lhs_params, *params)
+
+
+@implements(lookups.KeyTransformIsNull)
+def key_is_null(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    sql, params = _Document(node.lhs, compiler).has(final_may_be_index=True)
+    return (f"NOT {sql}" if node.rhs else sql), params
+
+
+@implements(lookups.KeyTransformLt, lookups.KeyTransformLte, lookups.KeyTransformGt, lookups.KeyTransformGte)
+def key_comparison(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+    is_text = bool(rhs_params) and isinstance(rhs_params[0], str) and node.rhs_is_direct_value()
+    lhs_sql, lhs_params = _Document(node.lhs, compiler).value(AS_TEXT if is_text else AS_NUMBER)
+    return f"{lhs_sql} {node.get_rhs_op(connection, rhs_sql)}", (*lhs_params, *rhs_params)
+
+
+@implements(lookups.HasKeyLookup)
+def has_key(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    document = _Document(node.lhs, compiler)
+    keys = node.rhs if isinstance(node.rhs, (list, tuple)) else [node.rhs]
+    may_be_index = isinstance(node, lookups.HasKeyOrArrayIndex)
+    sqls, params = [], []
+    for key in keys:
+        more = _Document(key, compiler).keys if isinstance(key, lookups.KeyTransform) else [str(key)]
+        sql, key_params = document.has(*more, final_may_be_index=may_be_index)
+        sqls.append(sql)
+        params += key_params
+    return f"({(node.logical_operator or ' AND ').join(sqls)})", params
+
+
+@implements(lookups.JSONExact)
+def json_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    lhs_sql, lhs_params = node.process_lhs(compiler, connection)
+    rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+    if connection.features.has_native_json_field:
+        lhs_sql = f"CAST({lhs_sql} AS nvarchar(max))"
+    return f"{lhs_sql} {BINARY} = {rhs_sql}", (*lhs_params, *rhs_params)
+
+
+if hasattr(lookups, "JSONIn"):  # Django 6.1 and newer.
+
+    @implements(lookups.JSONIn)
+    def json_in(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+        lhs_sql, lhs_params = node.process_lhs(compiler, connection)
+        rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+        if connection.features.has_native_json_field:
+            lhs_sql = f"CAST({lhs_sql} AS nvarchar(max))"
+        return f"{lhs_sql} {BINARY} IN {rhs_sql}", (*lhs_params, *rhs_params)
+
+
+# Containment. The value is known: it is unfolded into conditions on the entries of OPENJSON.
+
+
+@implements(lookups.DataContains)
+def contains(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    return _containment(node, compiler, connection, _contains)
+
+
+@implements(lookups.ContainedBy)
+def contained_by(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    return _containment(node, compiler, connection, _contained_by)
+
+
+def _containment(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, condition: Any) -> SQL:
+    if not node.rhs_is_direct_value():
+        raise NotSupportedError(f"SQL Server can't compute {node.lookup_name!r} of two JSON expressions.")
+    sql, params = compiler.compile(node.lhs)
+    _, (rhs,) = node.process_rhs(compiler, connection)
+    value = json.loads(rhs)
+    # In an array of its own the document is an entry as all others, a bare number as well.
+    condition_sql, condition_params = condition("j0", value, connection)
+    if condition is _contains and not isinstance(value, (list, dict)):
+        # As in PostgreSQL: an array contains a bare value that is one of its elements.
+        element_sql, element_params = _same(value, connection)
+        element = f"EXISTS (SELECT 1 FROM OPENJSON(CASE WHEN j0.[type] = 4 THEN j0.[value] END) WHERE {element_sql})"
+        condition_sql, condition_params = (
+            f"({condition_sql} OR {element})",
+            (*condition_params, *element_params),
+        )
+    return (
+        f"EXISTS (SELECT 1 FROM OPENJSON(N'[' + CAST({sql} AS nvarchar(max)) + N']') AS j0 WHERE {condition_sql})",
+        (*params, *condition_params),
+    )
+
+
+def _inner(alias: str) -> str:
+    return f"j{int(alias[1:]) + 1}"
+
+
+def _named(sql: str, alias: str) -> str:
+    return sql.replace("[type]", f"{alias}.[type]").replace("[value]", f"{alias}.[value]")
+
+
+def _contains(alias: str, value: Any, connection: DatabaseWrapper) -> SQL:
+    """Return the condition that an entry contains the value."""
+    if not isinstance(value, (list, dict)):
+        sql, params = _same(value, connection)
+        return _named(sql, alias), tuple(params)
+    inner = _inner(alias)
+    source = f"OPENJSON(CASE WHEN {alias}.[type] = {_type_of(value)} THEN {alias}.[value] END) AS {inner}"
+    sqls, params = [f"{alias}.[type] = {_type_of(value)}"], []
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        sql, item_params = _contains(inner, item, connection)
+        if isinstance(value, dict):
+            sql = f"{inner}.[key] = %s AND {sql}"
+            params.append(key)
+        sqls.append(f"EXISTS (SELECT 1 FROM {source} WHERE {sql})")
+        params += item_params
+    return f"({' AND '.join(sqls)})", tuple(params)
+
+
+def _contained_by(alias: str, value: Any, connection: DatabaseWrapper) -> SQL:
+    """Return the condition that an entry is contained in the value."""
+    if not isinstance(value, (list, dict)):
+        sql, params = _same(value, connection)
+        return _named(sql, alias), tuple(params)
+    inner = _inner(alias)
+    source = f"OPENJSON(CASE WHEN {alias}.[type] = {_type_of(value)} THEN {alias}.[value] END) AS {inner}"
+    alternatives, params = ["0 = 1"], []
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        sql, item_params = _contained_by(inner, item, connection)
+        if isinstance(value, dict):
+            sql = f"({inner}.[key] = %s AND {sql})"
+            params.append(key)
+        alternatives.append(sql)
+        params += item_params
+    return (
+        f"({alias}.[type] = {_type_of(value)} AND NOT EXISTS "
+        f"(SELECT 1 FROM {source} WHERE NOT ({' OR '.join(alternatives)})))",
+        tuple(params),
+    )
+
+
+# Constructors
+
+
+def _json_value(node: Any, compiler: SQLCompiler) -> SQL:
+    """Return a value as JSON_OBJECT and JSON_ARRAY are to take it: JSON as JSON, a condition as true or false."""
+    sql, params = compiler.compile(node)
+    field = node._output_field_or_none
+    if isinstance(field, JSONField) and not isinstance(node, (functions.JSONObject, *_array)):
+        return f"JSON_QUERY({sql})", params
+    if isinstance(field, BooleanField) and not isinstance(node, Col):
+        return f"CAST({sql} AS bit)", params
+    return sql, params
+
+
+@implements(functions.JSONObject)
+def json_object(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    if not connection.features.has_json_object:
+        raise NotSupportedError("JSONObject() wants JSON_OBJECT, which SQL Server has since 2022.")
+    sources = node.get_source_expressions()
+    pairs, params = [], []
+    for key, value in zip(sources[::2], sources[1::2], strict=True):
+        key_sql, key_params = compiler.compile(key)
+        value_sql, value_params = _json_value(value, compiler)
+        pairs.append(f"{key_sql}: {value_sql}")
+        params += [*key_params, *value_params]
+    return f"JSON_OBJECT({', '.join(pairs)})", params
+
+
+_array = (functions.JSONArray,) if hasattr(functions, "JSONArray") else ()
+
+
+@implements(*_array)
+def json_array(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    if not connection.features.has_json_object:
+        raise NotSupportedError("JSONArray() wants JSON_ARRAY, which SQL Server has since 2022.")
+    values = [_json_value(source, compiler) for source in node.get_source_expressions()]
+    null = " NULL ON NULL" if values else ""
+    return f"JSON_ARRAY({', '.join(sql for sql, _ in values)}{null})", [
+        param for _, params in values for param in params
+    ]

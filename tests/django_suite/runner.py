@@ -1,0 +1,65 @@
+"""Django's test runner, which also writes down what became of each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import unittest
+from pathlib import Path
+from typing import Any
+
+from django.test.runner import DiscoverRunner
+
+
+def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestResult]:
+    """Return the result class, extended by a dictionary of outcomes."""
+
+    class RecordingResult(base):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.outcomes: dict[str, dict[str, str]] = {}
+
+        def _note(self, test: unittest.TestCase, outcome: str, detail: str = "") -> None:
+            self.outcomes.setdefault(test.id(), {"outcome": outcome, "detail": detail})
+
+        def addSuccess(self, test: unittest.TestCase) -> None:
+            super().addSuccess(test)
+            self._note(test, "passed")
+
+        def addError(self, test: unittest.TestCase, err: Any) -> None:
+            super().addError(test, err)
+            self._note(test, "failed", self.errors[-1][1])
+
+        def addFailure(self, test: unittest.TestCase, err: Any) -> None:
+            super().addFailure(test, err)
+            self._note(test, "failed", self.failures[-1][1])
+
+        def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
+            super().addSubTest(test, subtest, err)
+            if err is not None:
+                self._note(test, "failed", (self.errors + self.failures)[-1][1])
+
+        def addSkip(self, test: unittest.TestCase, reason: str) -> None:
+            super().addSkip(test, reason)
+            self._note(test, "skipped", reason)
+
+        def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
+            super().addExpectedFailure(test, err)
+            self._note(test, "excluded", "expected failure")
+
+        def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
+            super().addUnexpectedSuccess(test)
+            self._note(test, "failed", "unexpected success")
+
+    return RecordingResult
+
+
+class RecordingRunner(DiscoverRunner):
+    def get_resultclass(self) -> type[unittest.TextTestResult]:
+        return _recording(super().get_resultclass() or unittest.TextTestResult)
+
+    def run_suite(self, suite: Any, **kwargs: Any) -> Any:
+        result = super().run_suite(suite, **kwargs)
+        if target := os.environ.get("DJANGO_SUITE_RESULTS"):
+            Path(target).write_text(json.dumps(result.outcomes, indent=0, sort_keys=True), encoding="utf-8")
+        return result
