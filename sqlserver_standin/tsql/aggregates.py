@@ -34,7 +34,9 @@ def _argument(work: QueryTranslator, node: ast.Call, position: int = 0) -> Value
                 severity=15,
             )
         if work.clause == "set":
-            raise SqlError(157, "An aggregate may not appear in the set list of an UPDATE statement.", severity=15)
+            raise SqlError(
+                157, "An aggregate may not appear in the set list of an UPDATE statement.", severity=15
+            )
         if work.clause == "aggregate":
             raise SqlError(
                 130,
@@ -49,9 +51,7 @@ def _window(work: QueryTranslator, node: ast.Call) -> str:
     if node.over is None:
         return ""
     if node.distinct:
-        raise SqlError(
-            10759, "Use of DISTINCT is not allowed with the OVER clause.", severity=15
-        )
+        raise SqlError(10759, "Use of DISTINCT is not allowed with the OVER clause.", severity=15)
     return work.over(node)
 
 
@@ -135,7 +135,9 @@ def _extreme(name: str) -> Callable[[QueryTranslator, ast.Call], Value]:
         if value.type.name in ("bit", "text", "ntext", "image", "xml", "json"):
             raise _invalid(value, name)
         sql = f"{name}({value.sql}){_window(work, node)}"
-        return Value(f"({sql})" if node.over else sql, value.type, explicit_collation=value.explicit_collation)
+        return Value(
+            f"({sql})" if node.over else sql, value.type, explicit_collation=value.explicit_collation
+        )
 
     return translate
 
@@ -168,7 +170,11 @@ for _name, _function in (
 def _string_agg(work: QueryTranslator, node: ast.Call) -> Value:
     work.check_arity(node, 2)
     if node.over is not None:
-        raise SqlError(4113, "The function 'STRING_AGG' is not a valid windowing function, and cannot be used with the OVER clause.", severity=16)
+        raise SqlError(
+            4113,
+            "The function 'STRING_AGG' is not a valid windowing function, and cannot be used with the OVER clause.",
+            severity=16,
+        )
     value = _argument(work, node)
     if not is_string(value.type):
         value = convert(value, SqlType("nvarchar", length=4000))

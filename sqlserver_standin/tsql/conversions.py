@@ -44,7 +44,11 @@ def refuse(source: SqlType, target: SqlType, mode: str) -> NoReturn:
             529,
             f"Explicit conversion from data type {describe(source)} to {describe(target)} is not allowed.",
         )
-    if {family(source), family(target)} in ({"string", "binary"}, {"datetime", "decimal"}, {"datetime", "integer"}):
+    if {family(source), family(target)} in (
+        {"string", "binary"},
+        {"datetime", "decimal"},
+        {"datetime", "integer"},
+    ):
         raise SqlError(
             257,
             f"Implicit conversion from data type {describe(source)} to {describe(target)} is not allowed. "
@@ -94,9 +98,7 @@ def _to_string(value: Value, target: SqlType, mode: str, style: str | None) -> V
             sql = f"sys.datetimeoffset_to_text({value.sql},{style or 121},{scale})"
         case "uuid":
             if length != MAX and length < 36:
-                raise SqlError(
-                    8170, "Insufficient result space to convert uniqueidentifier value to char."
-                )
+                raise SqlError(8170, "Insufficient result space to convert uniqueidentifier value to char.")
             sql = f"upper({value.sql}::text)"
         case "binary":
             if mode == "implicit" and target.name in ("nchar", "nvarchar", "char", "varchar"):
@@ -219,14 +221,17 @@ def _to_decimal(value: Value, target: SqlType, mode: str, style: str | None) -> 
             refuse(source, target, mode)
     fits = False
     if family(source) == "decimal":
-        fits = (source.scale or 0) <= scale and (source.precision or 18) - (source.scale or 0) <= precision - scale
+        fits = (source.scale or 0) <= scale and (source.precision or 18) - (
+            source.scale or 0
+        ) <= precision - scale
     elif family(source) in ("integer", "bit"):
         digits = value.digits or {"bit": 1, "tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}[source.name]
         fits = digits <= precision - scale
     if fits:
         sql = number if family(source) == "decimal" else f"{number}::{pg}"
     else:
-        sql = f"sys.checked_decimal({number},{precision},{scale},{quote(describe(source))},{quote(describe(target))},{_attempt(mode)})::{pg}"
+        names = f"{quote(describe(source))},{quote(describe(target))}"
+        sql = f"sys.checked_decimal({number},{precision},{scale},{names},{_attempt(mode)})::{pg}"
     return Value(sql, target, value.nullable or mode == "try", constant=value.constant)
 
 
@@ -235,7 +240,9 @@ def _to_float(value: Value, target: SqlType, mode: str, style: str | None) -> Va
     pg = pg_type(target)
     match family(source):
         case "string":
-            sql = f"sys.text_to_float({value.text},{quote(source.name)},{quote(target.name)},{_attempt(mode)})"
+            sql = (
+                f"sys.text_to_float({value.text},{quote(source.name)},{quote(target.name)},{_attempt(mode)})"
+            )
             if pg != "float8":
                 sql += f"::{pg}"
         case "integer" | "decimal" | "money" | "float":
@@ -269,7 +276,10 @@ def _to_date(value: Value, target: SqlType, mode: str, style: str | None) -> Val
             if kind == "time" and target.name != "time":
                 local = f"({local} + date '1900-01-01')"
             sql = local
-        case "integer" | "decimal" | "float" | "money" | "bit" if target.name in ("datetime", "smalldatetime"):
+        case "integer" | "decimal" | "float" | "money" | "bit" if target.name in (
+            "datetime",
+            "smalldatetime",
+        ):
             number = f"{value.sql}::int4" if kind == "bit" else value.sql
             sql = f"sys.days_to_datetime({number}::float8)"
         case "variant":
@@ -302,7 +312,9 @@ def _to_datetimeoffset(value: Value, target: SqlType, mode: str, style: str | No
     scale = min(7 if target.scale is None else target.scale, 6)
     match kind:
         case "string":
-            sql = f"sys.text_to_datetimeoffset({value.text},{style or 0},{quote(source.name)},{_attempt(mode)})"
+            sql = (
+                f"sys.text_to_datetimeoffset({value.text},{style or 0},{quote(source.name)},{_attempt(mode)})"
+            )
         case "date" | "datetime":
             sql = f"sys.to_offset({value.sql}::timestamp,0)"
         case "time":
@@ -408,7 +420,9 @@ def assign(value: Value, target: SqlType, table: str, column: str) -> str:
     kind = family(target)
     length = display_length(target)
     if kind == "string" and length != MAX:
-        wide = SqlType("nvarchar" if target.name.startswith("n") else "varchar", length=MAX, collation=target.collation)
+        wide = SqlType(
+            "nvarchar" if target.name.startswith("n") else "varchar", length=MAX, collation=target.collation
+        )
         text = convert(value, wide).text
         longest = display_length(value.type)
         if longest == MAX or longest > length:

@@ -55,9 +55,7 @@ def date_part(node: ast.Call) -> str:
     """The first argument's date part by its full name."""
     word = node.arguments[0]
     if not isinstance(word, ast.ColumnName) or len(word.parts) > 1:
-        raise SqlError(
-            1023, f"Invalid parameter 1 specified for {node.spelling.lower()}.", severity=15
-        )
+        raise SqlError(1023, f"Invalid parameter 1 specified for {node.spelling.lower()}.", severity=15)
     part = _PART.get(word.parts[0].lower())
     if part is None:
         raise SqlError(
@@ -116,7 +114,9 @@ def _dateadd(work: QueryTranslator, node: ast.Call) -> Value:
     work.check_arity(node, 3)
     part = date_part(node)
     if part in ("tzoffset", "iso_week"):
-        raise SqlError(9810, f"The datepart {part} is not supported by date function dateadd for data type datetime.")
+        raise SqlError(
+            9810, f"The datepart {part} is not supported by date function dateadd for data type datetime."
+        )
     given = work.value(node.arguments[1])
     count = convert(given, BIGINT if given.type.name == "bigint" else INT, "explicit")
     original = work.value(node.arguments[2])
@@ -149,7 +149,9 @@ def _datediff(result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
         name = node.spelling.lower()
         if part in ("tzoffset",):
             raise SqlError(9806, f"The datepart {part} is not supported by date function {name}.")
-        start, end = (moment(work.value(argument), name, 2 + i) for i, argument in enumerate(node.arguments[1:]))
+        start, end = (
+            moment(work.value(argument), name, 2 + i) for i, argument in enumerate(node.arguments[1:])
+        )
         if "datetimeoffset" in (family(start.type), family(end.type)):
             one, two = (f"({convert(value, DATETIMEOFFSET).sql}).utc" for value in (start, end))
         else:
@@ -271,7 +273,11 @@ def _from_parts(
         if precision:
             scale = node.arguments[-1]
             if not isinstance(scale, ast.Constant) or not scale.value.isdigit():
-                raise SqlError(10760, "Scale argument is not valid. Valid expressions for data type scale argument are integer constants and integer constant expressions.")
+                raise SqlError(
+                    10760,
+                    "Scale argument is not valid. Valid expressions for data type scale argument are integer "
+                    "constants and integer constant expressions.",
+                )
             data_type = SqlType(result.name, scale=int(scale.value))
         listed = ",".join(convert(value, INT).sql for value in values)
         return Value(f"sys.{function}({listed})", data_type, any(value.nullable for value in values))
@@ -284,7 +290,9 @@ FUNCTIONS["DATETIMEFROMPARTS"] = _from_parts("datetimefromparts", 7, DATETIME)
 FUNCTIONS["SMALLDATETIMEFROMPARTS"] = _from_parts("smalldatetimefromparts", 5, SqlType("smalldatetime"))
 FUNCTIONS["DATETIME2FROMPARTS"] = _from_parts("datetime2fromparts", 8, DATETIME2, precision=True)
 FUNCTIONS["TIMEFROMPARTS"] = _from_parts("timefromparts", 5, types.TIME, precision=True)
-FUNCTIONS["DATETIMEOFFSETFROMPARTS"] = _from_parts("datetimeoffsetfromparts", 10, DATETIMEOFFSET, precision=True)
+FUNCTIONS["DATETIMEOFFSETFROMPARTS"] = _from_parts(
+    "datetimeoffsetfromparts", 10, DATETIMEOFFSET, precision=True
+)
 
 
 def _offset_minutes(value: Value) -> str:

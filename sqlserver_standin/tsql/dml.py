@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from sqlserver_standin.engine.catalog import Table, TableColumn
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
-from sqlserver_standin.tsql.conversions import assign, convert
+from sqlserver_standin.tsql.conversions import assign
 from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.queries import Output, QueryTranslator
 from sqlserver_standin.tsql.scope import Relation, Scope, table_relation
-from sqlserver_standin.tsql.types import is_string
-from sqlserver_standin.tsql.values import Value, identifier
+from sqlserver_standin.tsql.table_functions import Columns, table_function
+from sqlserver_standin.tsql.values import Value, identifier, string
+from sqlserver_standin.types import SqlType
 
 _RETURNING = "RETURNING WITH (OLD AS deleted, NEW AS inserted) "
 
@@ -31,6 +32,9 @@ class Modified:
 
 class DataTranslator(QueryTranslator):
     """Translates the statements that change data."""
+
+    def table_function(self, node: ast.FunctionTable) -> tuple[str, str, Columns]:
+        return table_function(self, node)
 
     # -- INSERT ----------------------------------------------------------------------------------------------
 
@@ -114,9 +118,7 @@ class DataTranslator(QueryTranslator):
                 )
         return " OVERRIDING SYSTEM VALUE" if identity else ""
 
-    def _insert_rows(
-        self, table: Table, columns: list[TableColumn], statement: ast.InsertStatement
-    ) -> str:
+    def _insert_rows(self, table: Table, columns: list[TableColumn], statement: ast.InsertStatement) -> str:
         rows = []
         for row in statement.rows:
             if len(row) != len(columns):
@@ -152,9 +154,7 @@ class DataTranslator(QueryTranslator):
         """``database.schema.table`` as error 2628 names it."""
         return f"{self.context.database}.{table.schema}.{table.name}"
 
-    def _insert_query(
-        self, table: Table, columns: list[TableColumn], statement: ast.InsertStatement
-    ) -> str:
+    def _insert_query(self, table: Table, columns: list[TableColumn], statement: ast.InsertStatement) -> str:
         query = statement.query
         assert query is not None
         translated = self.query(query)
@@ -233,7 +233,9 @@ class DataTranslator(QueryTranslator):
                     value = self.operate(
                         assignment.operator[:-1], self.column(ast.ColumnName(assignment.column)), value
                     )
-            sql = "DEFAULT" if value.default else assign(value, column.type, self.qualified(table), column.name)
+            sql = (
+                "DEFAULT" if value.default else assign(value, column.type, self.qualified(table), column.name)
+            )
             parts.append(f"{column.pg_name} = {sql}")
         return ", ".join(parts)
 
@@ -278,9 +280,6 @@ class DataTranslator(QueryTranslator):
                 Relation(relation.name, tuple(columns), relation.schema, relation.table, relation.alias_given)
             )
         lock = self._lock_clause() or f" FOR UPDATE OF {inner_alias}"
-        if top is None:
-            # Without a limit the join may find a row several times; SQL Server then takes any one.
-            lock = self._lock_clause() or f" FOR UPDATE OF {inner_alias}"
         sql = f"(SELECT {', '.join(listed)} FROM {from_sql}{where_sql}{limit}{lock}) AS found"
         alias = self.pg_alias(f"{table.name}_target")
         self.scope = Scope(None, outer)
@@ -355,7 +354,9 @@ class DataTranslator(QueryTranslator):
         table = self.find_table(statement.target.name)
         if {"HOLDLOCK", "SERIALIZABLE"} & set(statement.target.hints):
             # SQL Server locks the key range, so that two upserts of one key wait for each other.
-            self.before.append(f"SELECT pg_advisory_xact_lock({table.object_id or _stable_hash(table.pg_name)})")
+            self.before.append(
+                f"SELECT pg_advisory_xact_lock({table.object_id or _stable_hash(table.pg_name)})"
+            )
         alias = self.pg_alias(statement.target.alias or table.name)
         self.scope = Scope()
         self.scope.add(table_relation(table, statement.target.alias, alias))
@@ -421,7 +422,11 @@ class DataTranslator(QueryTranslator):
         around = self.scope
         tables = {"insert": [inserted], "delete": [deleted]}.get(event, [inserted, deleted])
         extra = around.relations if event == "merge" else [r for r in around.relations if event != "insert"]
-        extra = [relation for relation in extra if relation.columns and relation.columns[0].sql.startswith(("found.", '"'))]
+        extra = [
+            relation
+            for relation in extra
+            if relation.columns and relation.columns[0].sql.startswith(("found.", '"'))
+        ]
         self.scope = Scope(None, [*tables, *extra])
         try:
             listed: list[Output] = []
@@ -430,12 +435,12 @@ class DataTranslator(QueryTranslator):
                     expression = item.expression
                     if isinstance(expression, ast.Star):
                         listed.extend(self._output_star(expression, tables, extra))
-                    elif event == "merge" and isinstance(expression, ast.ColumnName) and (
-                        expression.parts == ("$action",)
+                    elif (
+                        event == "merge"
+                        and isinstance(expression, ast.ColumnName)
+                        and (expression.parts == ("$action",))
                     ):
-                        listed.append(
-                            Output(item.alias or "$action", self._merge_action_value())
-                        )
+                        listed.append(Output(item.alias or "$action", self._merge_action_value()))
                     else:
                         if isinstance(expression, ast.ColumnName) and len(expression.parts) == 1:
                             self._output_needs_prefix(expression)
@@ -450,9 +455,6 @@ class DataTranslator(QueryTranslator):
 
     @staticmethod
     def _merge_action_value() -> Value:
-        from sqlserver_standin.tsql.values import string
-        from sqlserver_standin.types import SqlType
-
         return string("merge_action()", SqlType("nvarchar", length=10))
 
     def _output_star(self, star: ast.Star, tables: list[Relation], extra: list[Relation]) -> list[Output]:
@@ -484,7 +486,9 @@ class DataTranslator(QueryTranslator):
         for number, (output, listed) in enumerate(zip(outputs, lists, strict=True)):
             columns = [f"o{number}_{position}" for position in range(len(listed))]
             names.extend(columns)
-            returning.extend(f"{item.value.sql} AS {name}" for item, name in zip(listed, columns, strict=True))
+            returning.extend(
+                f"{item.value.sql} AS {name}" for item, name in zip(listed, columns, strict=True)
+            )
             if output.into is None:
                 client = [
                     Output(item.name, replace_sql(item.value, f"changed.{name}"))
@@ -498,7 +502,12 @@ class DataTranslator(QueryTranslator):
                     213, "Column name or number of supplied values does not match table definition."
                 )
             values = ", ".join(
-                assign(replace_sql(item.value, f"changed.{name}"), column.type, self.qualified(target), column.name)
+                assign(
+                    replace_sql(item.value, f"changed.{name}"),
+                    column.type,
+                    self.qualified(target),
+                    column.name,
+                )
                 for item, name, column in zip(listed, columns, targets, strict=True)
             )
             inserts.append(
@@ -538,6 +547,3 @@ def _stable_hash(text: str) -> int:
     for character in text:
         result = (result * 31 + ord(character)) & 0x7FFFFFFF
     return result
-
-
-__all__ = ["DataTranslator", "Modified", "convert", "is_string"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine.catalog import Catalog, Function, Table
@@ -13,10 +12,9 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
-from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.parse import Parser, unsupported
 from sqlserver_standin.tsql.scope import Scope
 from sqlserver_standin.tsql.types import (
-    BIGINT,
     DATETIME,
     INT,
     combine,
@@ -86,14 +84,20 @@ class Context:
         )
 
 
-@cache
-def _node_fields(node_type: type) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(node_type))
+_fields: dict[type[ast.Node], tuple[str, ...]] = {}
+
+
+def node_fields(node: ast.Node) -> tuple[str, ...]:
+    """The names of a node's fields."""
+    node_type = type(node)
+    if node_type not in _fields:
+        _fields[node_type] = tuple(each.name for each in fields(node))  # type: ignore[arg-type]
+    return _fields[node_type]
 
 
 def children(node: ast.Node) -> Iterator[ast.Node]:
     """The nodes directly below ``node``."""
-    for name in _node_fields(type(node)):
+    for name in node_fields(node):
         yield from _nodes_in(getattr(node, name))
 
 
@@ -221,7 +225,9 @@ class ExpressionTranslator:
         return self.scope.column(node.parts).value()
 
     def next_value(self, node: ast.NextValue) -> Value:
-        sequence = self.catalog.sequence(node.sequence[-2] if len(node.sequence) > 1 else None, node.sequence[-1])
+        sequence = self.catalog.sequence(
+            node.sequence[-2] if len(node.sequence) > 1 else None, node.sequence[-1]
+        )
         if sequence is None:
             raise SqlError(208, f"Invalid object name '{'.'.join(node.sequence)}'.")
         return Value(f"nextval({quote(sequence[0])})::{pg_type(sequence[1])}", sequence[1], nullable=False)
@@ -229,15 +235,13 @@ class ExpressionTranslator:
     def method(self, node: ast.Method) -> Value:
         operand = self.value(node.operand)
         if operand.type.name != "xml":
-            raise SqlError(
-                258, f"Cannot call methods on {describe(operand.type)}.", severity=15
-            )
+            raise SqlError(258, f"Cannot call methods on {describe(operand.type)}.", severity=15)
         if node.name == "value" and len(node.arguments) == 2:
-            from sqlserver_standin.tsql.parse import Parser
-
             path, type_name = node.arguments
             if not isinstance(path, ast.Constant) or not isinstance(type_name, ast.Constant):
-                raise SqlError(8172, 'The argument 1 of the XML data type method "value" must be a string literal.')
+                raise SqlError(
+                    8172, 'The argument 1 of the XML data type method "value" must be a string literal.'
+                )
             target = types.with_default_length(Parser(type_name.value).data_type(), 1)
             text = string(f"sys.xml_value({operand.sql},{quote(path.value)})", types.NVARCHAR_MAX)
             return convert(text, target, "explicit")
@@ -342,7 +346,10 @@ class ExpressionTranslator:
         if kinds & {"date", "time", "datetime", "datetimeoffset"}:
             return self._date_arithmetic(operator, left, right)
         for operand in (left, right):
-            if family(operand.type) in ("uuid", "xml", "json", "variant") or operand.type.name in _NO_COMPARISON:
+            if (
+                family(operand.type) in ("uuid", "xml", "json", "variant")
+                or operand.type.name in _NO_COMPARISON
+            ):
                 other = right if operand is left else left
                 if family(other.type) == family(operand.type):
                     raise SqlError(
@@ -351,7 +358,8 @@ class ExpressionTranslator:
                         "operator.",
                     )
                 raise SqlError(
-                    206, f"Operand type clash: {describe(left.type)} is incompatible with {describe(right.type)}"
+                    206,
+                    f"Operand type clash: {describe(left.type)} is incompatible with {describe(right.type)}",
                 )
         if kinds == {"string"}:
             raise SqlError(
@@ -392,7 +400,9 @@ class ExpressionTranslator:
             return left, right
         if left.explicit_collation and right.explicit_collation:
             self._collation_conflict(left, right, operation)
-        if left.explicit_collation or (not right.explicit_collation and _coercible(right) and not _coercible(left)):
+        if left.explicit_collation or (
+            not right.explicit_collation and _coercible(right) and not _coercible(left)
+        ):
             return left, _with_collation(right, one)
         if right.explicit_collation or _coercible(left):
             return _with_collation(left, two), right
@@ -439,7 +449,7 @@ class ExpressionTranslator:
         left, right = convert(left, high), convert(right, high)
         if operator == "%":
             raise SqlError(
-                402 if left.type.name == right.type.name else 402,
+                402,
                 f"The data types {describe(left.type)} and {describe(right.type)} are incompatible in the modulo "
                 "operator.",
             )
@@ -511,7 +521,8 @@ class ExpressionTranslator:
         types_here = [left.type, right.type]
         nullable = left.nullable or right.nullable
         if operator in ("+", "-") and all(
-            each.name in ("datetime", "smalldatetime") or is_number(each) or is_string(each) for each in types_here
+            each.name in ("datetime", "smalldatetime") or is_number(each) or is_string(each)
+            for each in types_here
         ):
             dates = [each for each in types_here if is_date(each)]
             one, two = convert(left, DATETIME), convert(right, DATETIME)
@@ -520,7 +531,7 @@ class ExpressionTranslator:
             sql = f"({one.sql} {sign} ({two.sql} - timestamp '1900-01-01'))"
             rounding = "round_smalldatetime" if result.name == "smalldatetime" else "round_datetime"
             return Value(f"sys.{rounding}({sql})", result, nullable)
-        if is_date(left.type) and is_date(right.type) or is_string(left.type) or is_string(right.type):
+        if (is_date(left.type) and is_date(right.type)) or is_string(left.type) or is_string(right.type):
             if describe(left.type) == describe(right.type):
                 raise SqlError(
                     8117,
@@ -547,13 +558,17 @@ class ExpressionTranslator:
             branches.append((condition, then))
         return self.choose(branches, node.otherwise)
 
-    def choose(self, branches: Sequence[tuple[str, ast.Expression]], otherwise: ast.Expression | None) -> Value:
+    def choose(
+        self, branches: Sequence[tuple[str, ast.Expression]], otherwise: ast.Expression | None
+    ) -> Value:
         """CASE over translated conditions; the result has the highest type among the branches."""
         values = [self.value(then) for _, then in branches]
         values.append(self.value(otherwise) if otherwise is not None else null(INT))
         if all(value.null for value in values):
             raise SqlError(
-                8133, "At least one of the result expressions in a CASE specification must be an expression other than the NULL constant."
+                8133,
+                "At least one of the result expressions in a CASE specification must be an expression other than the "
+                "NULL constant.",
             )
         target, converted = self.unify(values)
         parts = [
@@ -562,7 +577,10 @@ class ExpressionTranslator:
         ]
         sql = f"(CASE {' '.join(parts)} ELSE {converted[-1].sql} END)"
         return Value(
-            sql, target, any(v.nullable for v in values), explicit_collation=any(v.explicit_collation for v in values)
+            sql,
+            target,
+            any(v.nullable for v in values),
+            explicit_collation=any(v.explicit_collation for v in values),
         )
 
     def unify(self, values: Sequence[Value]) -> tuple[SqlType, list[Value]]:
@@ -585,7 +603,12 @@ class ExpressionTranslator:
 
     @staticmethod
     def _recollated(value: Value, target: SqlType) -> Value:
-        if not value.null and is_string(value.type) and is_string(target) and value.type.collation != target.collation:
+        if (
+            not value.null
+            and is_string(value.type)
+            and is_string(target)
+            and value.type.collation != target.collation
+        ):
             return _with_collation(value, target.collation)
         return value
 
@@ -784,7 +807,10 @@ class ExpressionTranslator:
         fold = text_type(operand.type.collation).removeprefix("sys.text_")
         text, regex = operand.text, f"sys.like_regex({pattern.text},{escape})"
         if fold != "bin":
-            text, regex = f"sys.fold_{fold}({text})", f"sys.like_regex(sys.fold_{fold}({pattern.text}),{escape})"
+            text, regex = (
+                f"sys.fold_{fold}({text})",
+                f"sys.like_regex(sys.fold_{fold}({pattern.text}),{escape})",
+            )
         return f"({text} {'!~' if node.negated else '~'} {regex})"
 
 
@@ -809,6 +835,3 @@ def _coercible(value: Value) -> bool:
 
 def _with_collation(value: Value, collation: str | None) -> Value:
     return retyped(value, SqlType(value.type.name, length=value.type.length, collation=collation))
-
-
-__all__ = ["BIGINT", "FUNCTIONS", "Context", "ExpressionTranslator", "children"]

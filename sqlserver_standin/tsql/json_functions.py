@@ -17,7 +17,9 @@ from sqlserver_standin.tsql.types import INT, NVARCHAR_MAX, describe, family, is
 from sqlserver_standin.tsql.values import Value, quote, string
 from sqlserver_standin.types import MAX, SqlType
 
-_JSON_MAKERS = frozenset(("JSON_QUERY", "JSON_OBJECT", "JSON_ARRAY", "JSON_MODIFY", "JSON_ARRAYAGG", "JSON_OBJECTAGG"))
+_JSON_MAKERS = frozenset(
+    ("JSON_QUERY", "JSON_OBJECT", "JSON_ARRAY", "JSON_MODIFY", "JSON_ARRAYAGG", "JSON_OBJECTAGG")
+)
 
 
 def json_text(value: Value, position: int, function: str) -> str:
@@ -44,7 +46,12 @@ def _isjson(work: QueryTranslator, node: ast.Call) -> Value:
     kind = "any"
     if len(node.arguments) > 1:
         word = node.arguments[1]
-        if not isinstance(word, ast.ColumnName) or word.parts[0].upper() not in ("VALUE", "ARRAY", "OBJECT", "SCALAR"):
+        if not isinstance(word, ast.ColumnName) or word.parts[0].upper() not in (
+            "VALUE",
+            "ARRAY",
+            "OBJECT",
+            "SCALAR",
+        ):
             raise SqlError(102, "Incorrect syntax near 'isjson'.", severity=15)
         kind = word.parts[0].lower()
     return Value(f"sys.isjson({json_text(value, 1, 'isjson')},{quote(kind)})", INT, value.nullable)
@@ -91,7 +98,9 @@ def _json_object(work: QueryTranslator, node: ast.Call) -> Value:
     for pair in node.arguments:
         assert isinstance(pair, ast.KeyValue)
         key, value = as_string(work.value(pair.key)), work.value(pair.value)
-        parts.append(f"sys.json_member({key.text},{_member(work, pair.value, value)},{_keep_null(node, 'NULL')})")
+        parts.append(
+            f"sys.json_member({key.text},{_member(work, pair.value, value)},{_keep_null(node, 'NULL')})"
+        )
     listed = ",".join(parts)
     sql = f"('{{' || concat_ws(',',{listed}) || '}}')" if parts else "'{}'"
     return string(sql, NVARCHAR_MAX, nullable=False)
@@ -105,7 +114,8 @@ def _keep_null(node: ast.Call, default: str) -> str:
 def _json_array(work: QueryTranslator, node: ast.Call) -> Value:
     keep = _keep_null(node, "ABSENT")
     parts = [
-        f"sys.json_item({_member(work, argument, work.value(argument))},{keep})" for argument in node.arguments
+        f"sys.json_item({_member(work, argument, work.value(argument))},{keep})"
+        for argument in node.arguments
     ]
     sql = f"('[' || concat_ws(',',{','.join(parts)}) || ']')" if parts else "'[]'"
     return string(sql, NVARCHAR_MAX, nullable=False)
@@ -113,7 +123,8 @@ def _json_array(work: QueryTranslator, node: ast.Call) -> Value:
 
 def _json_arrayagg(work: QueryTranslator, node: ast.Call) -> Value:
     with work.inside("aggregate"):
-        item = f"sys.json_item({_member(work, node.arguments[0], work.value(node.arguments[0]))},{_keep_null(node, 'ABSENT')})"
+        member = _member(work, node.arguments[0], work.value(node.arguments[0]))
+        item = f"sys.json_item({member},{_keep_null(node, 'ABSENT')})"
     return string(f"('[' || coalesce(string_agg({item},','),'') || ']')", NVARCHAR_MAX, nullable=False)
 
 

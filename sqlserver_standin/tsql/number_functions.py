@@ -172,7 +172,9 @@ FUNCTIONS["RAND"] = _rand
 FUNCTIONS["PI"] = lambda work, node: Value("pi()", FLOAT, nullable=False)
 
 
-def _bit_function(template: str, result: SqlType | None = None) -> Callable[[QueryTranslator, ast.Call], Value]:
+def _bit_function(
+    template: str, result: SqlType | None = None
+) -> Callable[[QueryTranslator, ast.Call], Value]:
     def translate(work: QueryTranslator, node: ast.Call) -> Value:
         value, amount = work.arguments(node, 2)
         if family(value.type) != "integer":

@@ -9,6 +9,7 @@ from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS
+from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.types import INT, describe, family, is_string
 from sqlserver_standin.tsql.values import Value, null, quote, string
@@ -50,7 +51,11 @@ def _coalesce(work: QueryTranslator, node: ast.Call) -> Value:
 def _nullif(work: QueryTranslator, node: ast.Call) -> Value:
     value, other = work.arguments(node, 2)
     if value.null:
-        raise SqlError(4151, "The type of the first argument to NULLIF cannot be the NULL constant because the type of the first argument has to be known.")
+        raise SqlError(
+            4151,
+            "The type of the first argument to NULLIF cannot be the NULL constant because the type of the first "
+            "argument has to be known.",
+        )
     condition = work.compare("=", value, other)
     return Value(
         f"(CASE WHEN {condition} THEN NULL ELSE {value.sql} END)",
@@ -157,8 +162,6 @@ FUNCTIONS["ISNUMERIC"] = _isnumeric
 
 def _compress(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
     def translate(work: QueryTranslator, node: ast.Call) -> Value:
-        from sqlserver_standin.tsql.parse import unsupported
-
         raise unsupported(function)
 
     return translate
@@ -172,8 +175,6 @@ def _sql_variant_property(work: QueryTranslator, node: ast.Call) -> Value:
     """The base type is known statically for everything that is no sql_variant."""
     value, what = work.arguments(node, 2)
     if family(value.type) == "variant" or not what.constant:
-        from sqlserver_standin.tsql.parse import unsupported
-
         raise unsupported("SQL_VARIANT_PROPERTY of a sql_variant column")
     data_type = value.type
     answers = {
@@ -181,7 +182,9 @@ def _sql_variant_property(work: QueryTranslator, node: ast.Call) -> Value:
         "precision": str(data_type.precision) if data_type.precision is not None else None,
         "scale": str(data_type.scale) if data_type.scale is not None else None,
         "maxlength": str(_max_length(data_type)),
-        "collation": quote(data_type.collation or "SQL_Latin1_General_CP1_CI_AS") if is_string(data_type) else None,
+        "collation": quote(data_type.collation or "SQL_Latin1_General_CP1_CI_AS")
+        if is_string(data_type)
+        else None,
     }
     answer = answers.get(what.text.strip("'").lower())
     if answer is None:
@@ -193,7 +196,9 @@ def _max_length(data_type: SqlType) -> int:
     if is_string(data_type):
         length = types.display_length(data_type)
         return length if length == MAX else length * (2 if types.is_unicode(data_type) else 1)
-    return {"tinyint": 1, "bit": 1, "smallint": 2, "int": 4, "bigint": 8, "float": 8, "date": 3}.get(data_type.name, 8)
+    return {"tinyint": 1, "bit": 1, "smallint": 2, "int": 4, "bigint": 8, "float": 8, "date": 3}.get(
+        data_type.name, 8
+    )
 
 
 FUNCTIONS["SQL_VARIANT_PROPERTY"] = _sql_variant_property

@@ -714,7 +714,7 @@ class Parser:
             self.expect("AND")
             return ast.Between(left, low, self.expression(), negated)
         if self.accept("IN"):
-            if self.at("(") and self.ahead().value == "SELECT" or self._at_query():
+            if (self.at("(") and self.ahead().value == "SELECT") or self._at_query():
                 return ast.InQuery(left, self._query_in_parentheses(), negated)
             items = self.in_parentheses(lambda: self.list_of(self.expression))
             return ast.InList(left, items, negated)

@@ -11,10 +11,10 @@ from sqlserver_standin.engine.catalog import Catalog, Table
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
-from sqlserver_standin.tsql.expressions import Context, ExpressionTranslator, _node_fields, children
+from sqlserver_standin.tsql.expressions import Context, ExpressionTranslator, children, node_fields
 from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.scope import Relation, RelationColumn, Scope, table_relation
-from sqlserver_standin.tsql.types import BIGINT, INT, describe, family, is_string, pg_type
+from sqlserver_standin.tsql.types import BIGINT, family, is_string
 from sqlserver_standin.tsql.values import Value, identifier, string
 from sqlserver_standin.types import SqlType
 
@@ -117,6 +117,10 @@ class QueryTranslator(ExpressionTranslator):
         self.aliases: set[str] = set()
         self.before: list[str] = []
 
+    def table_function(self, node: ast.FunctionTable) -> tuple[str, str, list[tuple[str, SqlType, bool]]]:
+        """(SQL, default alias, columns) of a function in FROM."""
+        raise NotImplementedError
+
     # -- names -----------------------------------------------------------------------------------------------
 
     def pg_alias(self, name: str) -> str:
@@ -138,7 +142,12 @@ class QueryTranslator(ExpressionTranslator):
         if len(name) == 1 and name[0].lower() in self.context.tables:
             return self.context.tables[name[0].lower()]
         if len(name) == 4:
-            raise SqlError(7202, f"Could not find server '{name[0]}' in sys.servers. Verify that the correct server name was specified. If necessary, execute the stored procedure sp_addlinkedserver to add the server to sys.servers.")
+            raise SqlError(
+                7202,
+                f"Could not find server '{name[0]}' in sys.servers. Verify that the correct server name was "
+                "specified. If necessary, execute the stored procedure sp_addlinkedserver to add the server to "
+                "sys.servers.",
+            )
         schema = name[-2] if len(name) > 1 and name[-2] else None
         database = name[-3] if len(name) > 2 else None
         found = self.catalog.table(database, schema, name[-1])
@@ -154,7 +163,7 @@ class QueryTranslator(ExpressionTranslator):
         if isinstance(node, ast.Node):
             return (
                 type(node).__name__,
-                *(self.key(getattr(node, name)) for name in _node_fields(type(node)) if name != "spelling"),
+                *(self.key(getattr(node, name)) for name in node_fields(node) if name != "spelling"),
             )
         if isinstance(node, tuple):
             return tuple(self.key(each) for each in node)
@@ -174,7 +183,8 @@ class QueryTranslator(ExpressionTranslator):
             )
         if self.clause == "aggregate":
             raise SqlError(
-                130, "Cannot perform an aggregate function on an expression containing an aggregate or a subquery."
+                130,
+                "Cannot perform an aggregate function on an expression containing an aggregate or a subquery.",
             )
         state, clause = self.state, self.clause
         try:
@@ -218,7 +228,9 @@ class QueryTranslator(ExpressionTranslator):
         self, query: ast.Query, *, nested: bool = False, expected: Sequence[SqlType] | None = None
     ) -> Translated:
         """A query expression in the current scope."""
-        limited = query.offset is not None or (isinstance(query.body, ast.Select) and query.body.top is not None)
+        limited = query.offset is not None or (
+            isinstance(query.body, ast.Select) and query.body.top is not None
+        )
         if nested and query.order and not limited and query.json is None:
             raise SqlError(
                 1033,
@@ -329,9 +341,13 @@ class QueryTranslator(ExpressionTranslator):
             null = one.value.null and two.value.null
             outputs.append(Output(one.name, Value("", target, nullable, null=null)))
         targets = [output.value.type for output in outputs]
-        if [column.value.type for column in left.columns] != targets or any(c.value.null for c in left.columns):
+        if [column.value.type for column in left.columns] != targets or any(
+            c.value.null for c in left.columns
+        ):
             left = self._term(node.left, targets)
-        if [column.value.type for column in right.columns] != targets or any(c.value.null for c in right.columns):
+        if [column.value.type for column in right.columns] != targets or any(
+            c.value.null for c in right.columns
+        ):
             right = self._term(node.right, targets)
         sql = f"({left.sql}) {node.operator} ({right.sql})"
         if query.order:
@@ -378,7 +394,7 @@ class QueryTranslator(ExpressionTranslator):
             value = self.value(node)
         if family(value.type) not in ("integer", "decimal", "bit"):
             raise SqlError(
-                1060 if isinstance(node, ast.Variable) else 1060,
+                1060,
                 "The number of rows provided for a TOP or FETCH clauses row count parameter must be an integer.",
                 severity=15,
             )
@@ -386,11 +402,13 @@ class QueryTranslator(ExpressionTranslator):
 
     # -- SELECT ----------------------------------------------------------------------------------------------
 
-    def select(self, select: ast.Select, query: ast.Query, expected: Sequence[SqlType] | None = None) -> Translated:
+    def select(
+        self, select: ast.Select, query: ast.Query, expected: Sequence[SqlType] | None = None
+    ) -> Translated:
         """One SELECT with the ORDER BY and OFFSET of its query."""
         outer_scope, outer_state, outer_clause = self.scope, self.state, self.clause
         self.scope = Scope(outer_scope)
-        self.state = _SelectState(windows=dict((name.lower(), over) for name, over in select.windows))
+        self.state = _SelectState(windows={name.lower(): over for name, over in select.windows})
         self.clause = "select"
         try:
             return self._select(select, query, expected)
@@ -453,7 +471,9 @@ class QueryTranslator(ExpressionTranslator):
             if item.variable is not None:
                 value = self._variable_value(item, value)
             outputs.append(
-                Output(self._name_of(item), value, self.key(item.expression), self._is_identity(item.expression))
+                Output(
+                    self._name_of(item), value, self.key(item.expression), self._is_identity(item.expression)
+                )
             )
         if select.distinct:
             for output in outputs:
@@ -496,9 +516,7 @@ class QueryTranslator(ExpressionTranslator):
 
     def _star(self, star: ast.Star) -> Iterator[Output]:
         relations = [
-            relation
-            for relation in self.scope.relations
-            if not star.parts or relation.answers_to(star.parts)
+            relation for relation in self.scope.relations if not star.parts or relation.answers_to(star.parts)
         ]
         if not relations:
             if star.parts:
@@ -569,7 +587,11 @@ class QueryTranslator(ExpressionTranslator):
 
     def check_grouped(self, node: ast.Node, clause: str) -> None:
         """Each column of ``node`` is grouped by, or inside an aggregate."""
-        if self.key(node) in self.state.group_keys or isinstance(node, (ast.Query, ast.Star)) or is_aggregate(node):
+        if (
+            self.key(node) in self.state.group_keys
+            or isinstance(node, (ast.Query, ast.Star))
+            or is_aggregate(node)
+        ):
             return
         if isinstance(node, ast.ColumnName):
             found = self.scope.find(node.parts)
@@ -646,7 +668,9 @@ class QueryTranslator(ExpressionTranslator):
             return str(index + 1), output.value.nullable, output.key
         if select.distinct:
             raise SqlError(
-                145, "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.", severity=15
+                145,
+                "ORDER BY items must appear in the select list if SELECT DISTINCT is specified.",
+                severity=15,
             )
         if self.state.grouped:
             self.check_grouped(node, "order")
@@ -692,7 +716,9 @@ class QueryTranslator(ExpressionTranslator):
         if top.percent:
             with self.inside("limit"):
                 percent = self.value(top.count)
-            return f" LIMIT (SELECT ceil(count(*) * {percent.sql}::float8 / 100)::int8 FROM ({sql}) AS counted)"
+            return (
+                f" LIMIT (SELECT ceil(count(*) * {percent.sql}::float8 / 100)::int8 FROM ({sql}) AS counted)"
+            )
         count = self._row_count(top.count)
         if top.with_ties:
             if " ORDER BY " not in sql:
@@ -855,16 +881,12 @@ class QueryTranslator(ExpressionTranslator):
         return f"(VALUES {listed}) AS {alias}({names})"
 
     def _function_table(self, node: ast.FunctionTable, optional: bool) -> str:
-        from sqlserver_standin.tsql.table_functions import table_function
-
-        sql, default_name, columns = table_function(self, node)
+        sql, default_name, columns = self.table_function(node)
         name = node.alias or default_name
         alias = self.pg_alias(name)
         if node.columns:
             if len(node.columns) != len(columns):
-                raise SqlError(
-                    8158, f"'{name}' has more columns than were specified in the column list."
-                )
+                raise SqlError(8158, f"'{name}' has more columns than were specified in the column list.")
             columns = [(given, *column[1:]) for given, column in zip(node.columns, columns, strict=True)]
         self.scope.add(
             Relation(
@@ -883,7 +905,9 @@ class QueryTranslator(ExpressionTranslator):
     def over(self, node: ast.Call, *, order_needed: bool = False, frame_allowed: bool = True) -> str:
         """The OVER clause of a window function as PostgreSQL writes it."""
         if self.clause not in ("select", "order"):
-            raise SqlError(4108, "Windowed functions can only appear in the SELECT or ORDER BY clauses.", severity=15)
+            raise SqlError(
+                4108, "Windowed functions can only appear in the SELECT or ORDER BY clauses.", severity=15
+            )
         over = node.over
         if over is None:
             raise SqlError(10753, f"The function '{node.spelling}' must have an OVER clause.", severity=15)
@@ -898,7 +922,9 @@ class QueryTranslator(ExpressionTranslator):
                     10756, "Window frame with ROWS or RANGE must have an ORDER BY clause.", severity=15
                 )
             if not frame_allowed:
-                raise SqlError(10752, f"The function '{node.spelling}' may not have a window frame.", severity=15)
+                raise SqlError(
+                    10752, f"The function '{node.spelling}' may not have a window frame.", severity=15
+                )
         with self.inside("window"):
             parts = []
             if over.partition:
@@ -1014,6 +1040,3 @@ def _refers_to(query: ast.Query, name: str) -> bool:
             return True
         pending.extend(children(node))
     return False
-
-
-__all__ = ["AGGREGATES", "INT", "Output", "QueryTranslator", "Translated", "describe", "has_aggregate", "pg_type"]

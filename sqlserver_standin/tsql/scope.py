@@ -48,7 +48,9 @@ class Relation:
         return not self.alias_given and (qualifier[-2] or "dbo").lower() == self.schema.lower()
 
 
-def table_relation(table: Table, alias: str | None, pg_alias: str | None = None, *, nullable: bool = False) -> Relation:
+def table_relation(
+    table: Table, alias: str | None, pg_alias: str | None = None, *, nullable: bool = False
+) -> Relation:
     """The relation that a table makes under an alias; ``nullable`` on the optional side of an outer join."""
     name = alias or table.name
     prefix = pg_alias or identifier(name)
@@ -56,7 +58,11 @@ def table_relation(table: Table, alias: str | None, pg_alias: str | None = None,
         name,
         tuple(
             RelationColumn(
-                column.name, column.type, f"{prefix}.{column.pg_name}", column.nullable or nullable, column.identity
+                column.name,
+                column.type,
+                f"{prefix}.{column.pg_name}",
+                column.nullable or nullable,
+                column.identity,
             )
             for column in table.columns
         ),

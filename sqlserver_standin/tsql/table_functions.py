@@ -10,8 +10,8 @@ from sqlserver_standin.tsql.json_functions import json_text
 from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.text_functions import as_string
-from sqlserver_standin.tsql.types import BIGINT, INT, NVARCHAR_MAX, family, is_string
-from sqlserver_standin.tsql.values import Value, identifier, quote, string
+from sqlserver_standin.tsql.types import BIGINT, NVARCHAR_MAX, family, is_string
+from sqlserver_standin.tsql.values import Value, quote, string
 from sqlserver_standin.types import MAX, SqlType
 
 Columns = list[tuple[str, SqlType, bool]]
@@ -70,7 +70,9 @@ def _openjson(work: QueryTranslator, call: ast.Call, node: ast.FunctionTable) ->
                 "AS JSON option can be specified only for column of nvarchar(max) type in WITH clause.",
             )
         data_type = types.with_default_length(column.type, 1)
-        steps = quote(column.path if column.path is not None else '$."' + column.name.replace('"', '\\"') + '"')
+        steps = quote(
+            column.path if column.path is not None else '$."' + column.name.replace('"', '\\"') + '"'
+        )
         if column.as_json:
             listed.append(string(f"sys.json_query(j.item,{steps})", NVARCHAR_MAX).sql)
         else:
@@ -116,7 +118,11 @@ def _generate_series(work: QueryTranslator, call: ast.Call) -> tuple[str, str, C
     values = work.arguments(call, 2, 3)
     target = types.combine(value.type for value in values)
     start, stop = (convert(value, target).sql for value in values[:2])
-    step = convert(values[2], target).sql if len(values) > 2 else f"(CASE WHEN {start} <= {stop} THEN 1 ELSE -1 END)"
+    step = (
+        convert(values[2], target).sql
+        if len(values) > 2
+        else f"(CASE WHEN {start} <= {stop} THEN 1 ELSE -1 END)"
+    )
     if target.name in ("tinyint", "smallint"):
         start, stop, step = (f"{each}::int4" for each in (start, stop, step))
     cast = f"::{types.pg_type(target)}"
@@ -135,6 +141,3 @@ def _nodes(work: QueryTranslator, call: ast.Method, node: ast.FunctionTable) -> 
         raise SqlError(102, "Incorrect syntax near ')'.", severity=15)
     sql = f"(SELECT n.x FROM unnest(sys.xml_nodes({operand.sql},{quote(path.value)})) AS n(x))"
     return sql, node.alias, [(node.columns[0], SqlType("xml"), False)]
-
-
-__all__ = ["INT", "identifier", "table_function"]

@@ -96,7 +96,16 @@ def _datalength(work: QueryTranslator, node: ast.Call) -> Value:
     elif kind == "binary":
         sql = f"octet_length({value.sql})"
     else:
-        sizes = {"tinyint": 1, "bit": 1, "smallint": 2, "int": 4, "bigint": 8, "real": 4, "float": 8, "money": 8}
+        sizes = {
+            "tinyint": 1,
+            "bit": 1,
+            "smallint": 2,
+            "int": 4,
+            "bigint": 8,
+            "real": 4,
+            "float": 8,
+            "money": 8,
+        }
         sizes |= {"smallmoney": 4, "date": 3, "datetime": 8, "smalldatetime": 4, "uniqueidentifier": 16}
         if kind == "decimal":
             precision = value.type.precision or 18
@@ -349,8 +358,12 @@ def _format(work: QueryTranslator, node: ast.Call) -> Value:
         instant = moment.sql if kind != "datetimeoffset" else f"sys.local_time({moment.sql})"
         return string(f"sys.format_date({instant},{pattern.text})", SqlType("nvarchar", length=4000))
     if kind in ("integer", "decimal", "money", "float"):
-        return string(f"sys.format_number({value.sql}::numeric,{pattern.text})", SqlType("nvarchar", length=4000))
-    raise SqlError(8116, f"Argument data type {describe(value.type)} is invalid for argument 1 of format function.")
+        return string(
+            f"sys.format_number({value.sql}::numeric,{pattern.text})", SqlType("nvarchar", length=4000)
+        )
+    raise SqlError(
+        8116, f"Argument data type {describe(value.type)} is invalid for argument 1 of format function."
+    )
 
 
 def _soundex(work: QueryTranslator, node: ast.Call) -> Value:

@@ -120,11 +120,11 @@ class Translator:
         """A condition outside a query (IF, WHILE): one row, one boolean."""
         work = DataTranslator(self.catalog, context)
         sql = work.condition(node)
-        return Translation(
-            f"SELECT {sql}", tuple(work.parameters), "select", (Column("", SqlType("bit")),)
-        )
+        return Translation(f"SELECT {sql}", tuple(work.parameters), "select", (Column("", SqlType("bit")),))
 
-    def query(self, query: ast.Query, context: Context, common: tuple[ast.CommonTable, ...] = ()) -> Translation:
+    def query(
+        self, query: ast.Query, context: Context, common: tuple[ast.CommonTable, ...] = ()
+    ) -> Translation:
         """A query on its own, for CREATE VIEW."""
         work = DataTranslator(self.catalog, context)
         prefix = work.common_tables(common)
@@ -185,6 +185,3 @@ def _modification(work: DataTranslator, modified: Modified, kind: str) -> Transl
         before=tuple(work.before),
         count_column=modified.counts_rows,
     )
-
-
-__all__ = ["Context", "Translation", "Translator"]

@@ -84,7 +84,9 @@ _PG_TYPES = {
     "sql_variant": "text",
     "json": "text",
 }
-_COLLATION = re.compile(r"^(?:SQL_)?[A-Za-z0-9_]+?_(?:(?P<bin>BIN2?)|(?P<case>C[IS])_(?P<accent>A[IS])(?:_\w+)?)$", re.I)
+_COLLATION = re.compile(
+    r"^(?:SQL_)?[A-Za-z0-9_]+?_(?:(?P<bin>BIN2?)|(?P<case>C[IS])_(?P<accent>A[IS])(?:_\w+)?)$", re.I
+)
 
 
 def family(data_type: SqlType) -> str:
@@ -165,7 +167,11 @@ def string_type(length: int, *, unicode: bool, collation: str | None = None) -> 
     limit = 4000 if unicode else 8000
     if length == MAX or length > limit:
         length = MAX
-    return SqlType("nvarchar" if unicode else "varchar", length=max(length, 1) if length != MAX else MAX, collation=collation)
+    return SqlType(
+        "nvarchar" if unicode else "varchar",
+        length=max(length, 1) if length != MAX else MAX,
+        collation=collation,
+    )
 
 
 def display_length(data_type: SqlType) -> int:
@@ -272,7 +278,9 @@ def _wider(left: SqlType, right: SqlType) -> SqlType:
     if kind == "decimal" and other in ("decimal", "integer", "bit", "money"):
         other_type = as_decimal(low)
         scale = max(high.scale or 0, other_type.scale or 0)
-        integral = max((high.precision or 18) - (high.scale or 0), (other_type.precision or 18) - (other_type.scale or 0))
+        integral = max(
+            (high.precision or 18) - (high.scale or 0), (other_type.precision or 18) - (other_type.scale or 0)
+        )
         if integral + scale > 38:
             scale = max(38 - integral, 0)
         return SqlType(high.name, precision=min(integral + scale, 38), scale=scale)

@@ -35,9 +35,7 @@ class Value:
 
 def string(sql: str, data_type: SqlType, *, nullable: bool = True, constant: bool = False) -> Value:
     """A string value from ``sql`` of PostgreSQL type text (self-contained)."""
-    return Value(
-        f"{sql}::{text_type(data_type.collation)}", data_type, nullable, raw=sql, constant=constant
-    )
+    return Value(f"{sql}::{text_type(data_type.collation)}", data_type, nullable, raw=sql, constant=constant)
 
 
 def null(data_type: SqlType) -> Value:
