@@ -33,24 +33,32 @@ DECLARE
     last text := parts[cardinality(parts)];
     schema_part text := nullif(parts[cardinality(parts) - 1], '');
     database_part text := nullif(parts[cardinality(parts) - 2], '');
-    found integer;
+    answer integer;
 BEGIN
     IF last LIKE '#%' THEN
-        SELECT c.oid::int4 INTO found FROM pg_class c
+        SELECT c.oid::int4 INTO answer FROM pg_class c
          WHERE c.relnamespace = pg_my_temp_schema() AND lower(c.relname) = lower(last) AND c.relkind = 'r';
-        RETURN found;
+        RETURN answer;
     END IF;
     IF database_part IS NOT NULL AND lower(database_part) <> lower(current_setting('standin.database')) THEN
         RETURN NULL;
     END IF;
-    SELECT o.object_id INTO found FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id
+    -- Most ask for a table or view: answer by PostgreSQL's index on names when it is spelled as stored.
+    IF kind IS NULL OR upper(rtrim(kind::text)) IN ('U', 'V') THEN
+        SELECT c.oid::int4 INTO answer FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relname = last::name AND n.nspname = coalesce(schema_part, 'dbo')::name
+           AND c.relkind = ANY (CASE upper(rtrim(kind::text)) WHEN 'U' THEN '{r}' WHEN 'V' THEN '{v}' ELSE '{r,v}' END::"char"[]);
+        IF FOUND AND octet_length(last) <= 63 THEN RETURN answer; END IF;
+        answer := NULL;
+    END IF;
+    SELECT o.object_id INTO answer FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id
      WHERE o.name = last::sys.text_ci AND s.name = coalesce(schema_part, 'dbo')::sys.text_ci
        AND (kind IS NULL OR o.type = kind);
-    IF found IS NULL AND lower(coalesce(schema_part, 'sys')) IN ('sys', 'information_schema') AND (kind IS NULL OR kind = 'V'::sys.text_ci) THEN
-        SELECT -c.oid::int4 INTO found FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    IF answer IS NULL AND lower(coalesce(schema_part, 'sys')) IN ('sys', 'information_schema') AND (kind IS NULL OR kind = 'V'::sys.text_ci) THEN
+        SELECT -c.oid::int4 INTO answer FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE lower(c.relname) = lower(last) AND lower(n.nspname) = lower(schema_part) AND c.relkind = 'v';
     END IF;
-    RETURN found;
+    RETURN answer;
 END $$;
 
 CREATE FUNCTION sys_meta.own_database(database_id integer) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -59,23 +67,23 @@ SELECT database_id IS NULL OR database_id = (SELECT d.database_id FROM sys_meta.
 $$;
 
 CREATE FUNCTION sys.object_name(id integer, database_id integer DEFAULT NULL) RETURNS sys.text_ci LANGUAGE plpgsql STABLE AS $$
-DECLARE found sys.text_ci;
+DECLARE answer sys.text_ci;
 BEGIN
     IF NOT sys_meta.own_database(database_id) THEN RETURN NULL; END IF;
-    SELECT name::sys.text_ci INTO found FROM sys_meta.relation r WHERE r.oid = id::oid;
-    IF NOT FOUND THEN SELECT o.name INTO found FROM sys.objects o WHERE o.object_id = id; END IF;
-    RETURN found;
+    SELECT name::sys.text_ci INTO answer FROM sys_meta.relation r WHERE r.oid = id::oid;
+    IF NOT FOUND THEN SELECT o.name INTO answer FROM sys.objects o WHERE o.object_id = id; END IF;
+    RETURN answer;
 END $$;
 
 CREATE FUNCTION sys.object_schema_name(id integer, database_id integer DEFAULT NULL) RETURNS sys.text_ci LANGUAGE plpgsql STABLE AS $$
-DECLARE found sys.text_ci;
+DECLARE answer sys.text_ci;
 BEGIN
     IF NOT sys_meta.own_database(database_id) THEN RETURN NULL; END IF;
-    SELECT schema_name::sys.text_ci INTO found FROM sys_meta.relation r WHERE r.oid = id::oid;
+    SELECT schema_name::sys.text_ci INTO answer FROM sys_meta.relation r WHERE r.oid = id::oid;
     IF NOT FOUND THEN
-        SELECT s.name INTO found FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id WHERE o.object_id = id;
+        SELECT s.name INTO answer FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id WHERE o.object_id = id;
     END IF;
-    RETURN found;
+    RETURN answer;
 END $$;
 
 CREATE FUNCTION sys.object_definition(id integer) RETURNS sys.text_ci LANGUAGE sql STABLE AS $$
