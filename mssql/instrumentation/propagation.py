@@ -15,7 +15,9 @@ from mssql.instrumentation.observer import Propagator, Run
 from mssql.instrumentation.statement import Statement, StatementKind
 
 SET_CONTEXT_INFO = "SET CONTEXT_INFO ?"
-"""One cached plan for all values. 0x clears it."""
+"""One text for all values, so that they leave one cached plan."""
+
+CLEAR_CONTEXT_INFO = "SET CONTEXT_INFO 0x"
 
 
 class ContextInfoPropagator(Propagator):
@@ -39,7 +41,10 @@ class ContextInfoPropagator(Propagator):
             return
         # What the server has is unknown until the call succeeded: the next statement then tries again.
         self._on_server = b"?"
-        run(SET_CONTEXT_INFO, [value])
+        if value:
+            run(SET_CONTEXT_INFO, [value])
+        else:
+            run(CLEAR_CONTEXT_INFO, [])
         self._on_server = value
 
 

@@ -29,7 +29,7 @@ class Wire:
 
     @property
     def values(self) -> list[bytes]:
-        return [params[0] for _, params in self.sent]
+        return [params[0] if params else sql.encode() for sql, params in self.sent]
 
 
 def execute(
@@ -76,11 +76,11 @@ def test_what_was_left_is_cleared_before_another_s_statement(telemetry: Telemetr
         execute(recorder, wire)
     finally:
         context.detach(token)
-    assert wire.values[1:] == [b""]
+    assert wire.values[1:] == [b"SET CONTEXT_INFO 0x"]
     execute(recorder, wire)
     recorder.clear_propagation(wire)
     recorder.clear_propagation(wire)
-    assert wire.values[3:] == [b""]
+    assert wire.values[3:] == [b"SET CONTEXT_INFO 0x"]
 
 
 def test_the_filter_keeps_the_trace_from_the_server(telemetry: Telemetry) -> None:
