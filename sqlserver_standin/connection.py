@@ -372,7 +372,7 @@ class Connection:
             case FaultKind.FAIL:
                 error = fault.error()
                 if error.number in ENDS_TRANSACTION:
-                    response.statements(self._session.rollback_transaction(""), Token.DONE)
+                    response.statements(self._session.roll_back_after_error(), Token.DONE)
                 response.error(error)
                 response.done(Token.DONE, DoneStatus.ERROR)
             case FaultKind.DROP_BEFORE:

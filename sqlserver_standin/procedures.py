@@ -27,6 +27,8 @@ class Prepared:
     sql: str
     declared: str
     declarations: tuple[Declaration, ...]
+    procedure: str | None = None
+    """The stored procedure to call instead, of sp_prepexecrpc."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class Procedures:
                 return Description(name, str(values[0] or ""), str(values[1] or ""))
             case "sp_prepare" | "sp_prepexec":
                 return Description(name, str(values[2] or ""), str(values[1] or ""))
+            case "sp_prepexecrpc":
+                return Description(name, f"EXEC {values[1]}", "")
             case "sp_execute" | "sp_unprepare":
                 prepared = self._prepared.get(values[0] or 0)
                 if prepared is not None:
@@ -78,11 +82,7 @@ class Procedures:
     # -- procedures by name ----------------------------------------------------------------------------------
 
     def _named(self, response: Response, call: Call) -> None:
-        if _plain_name(call.procedure) in datatype_info.PROCEDURES:
-            wanted = next((p.value for p in call.parameters if p.name.lower() in ("", "@data_type")), None)
-            self._answer(response, call, datatype_info.datatype_info(wanted))
-        else:
-            self._answer(response, call, self._session.call(call.procedure, call.parameters))
+        self._answer(response, call, self._call_procedure(call.procedure, call.parameters))
 
     def _cursor(self, response: Response, call: Call) -> None:
         raise unsupported(f"server cursors ({_plain_name(call.procedure)})")
@@ -90,9 +90,9 @@ class Procedures:
     # -- statements ------------------------------------------------------------------------------------------
 
     def _execute_sql(self, response: Response, call: Call) -> None:
-        sql = _text(call, 0)
-        declarations = parse_declarations(_text(call, 1)) if len(call.parameters) > 1 else ()
-        self._execute_statement(response, call, sql, declarations, first=2)
+        declared = _text(call, 1)
+        statement = Prepared(_text(call, 0), declared, parse_declarations(declared))
+        self._execute_statement(response, call, statement, first=2)
 
     def _prepare(self, response: Response, call: Call) -> None:
         prepared = _statement(call)
@@ -121,29 +121,60 @@ class Procedures:
         self._write_handle(response, call, handle)
         _write_outputs(response, call, outcome.outputs, first=3)
 
+    def _prepare_call_and_execute(self, response: Response, call: Call) -> None:
+        """sp_prepexecrpc: ODBC prepares {CALL procedure(?)} with it."""
+        self._prepared.pop(_integer(call, 0), None)
+        procedure = _text(call, 1)
+        handle = self._keep(Prepared(f"EXEC {procedure}", "", (), procedure))
+        self._answer(
+            response, call, self._call_procedure(procedure, call.parameters[2:]), first=2, handle=handle
+        )
+
+    def _call_procedure(self, procedure: str, parameters: Sequence[Parameter]) -> Iterable[Event]:
+        if _plain_name(procedure) in datatype_info.PROCEDURES:
+            wanted = next(
+                (item.value for item in parameters if item.name.lower() in ("", "@data_type")), None
+            )
+            return datatype_info.datatype_info(wanted)
+        events: Iterable[Event] = self._session.call(procedure, parameters)
+        return events
+
     def _execute_prepared(self, response: Response, call: Call) -> None:
         prepared = self._prepared.get(_integer(call, 0))
         if prepared is None:
             raise _no_such_handle(call)
-        self._execute_statement(response, call, prepared.sql, prepared.declarations, first=1)
+        if prepared.procedure is not None:
+            events = self._call_procedure(prepared.procedure, call.parameters[1:])
+            self._answer(response, call, events, first=1)
+        else:
+            self._execute_statement(response, call, prepared, first=1)
 
     def _unprepare(self, response: Response, call: Call) -> None:
         if self._prepared.pop(_integer(call, 0), None) is None:
             raise _no_such_handle(call)
         response.write(tokens.return_status(0))
 
-    def _execute_statement(
-        self, response: Response, call: Call, sql: str, declarations: Sequence[Declaration], *, first: int
-    ) -> None:
-        parameters = bind(Prepared(sql, "", tuple(declarations)), call.parameters[first:])
-        self._answer(response, call, self._session.execute(sql, parameters, rpc=True), first=first)
+    def _execute_statement(self, response: Response, call: Call, statement: Prepared, *, first: int) -> None:
+        parameters = bind(statement, call.parameters[first:])
+        self._answer(response, call, self._session.execute(statement.sql, parameters, rpc=True), first=first)
 
     # -- answers ---------------------------------------------------------------------------------------------
 
-    def _answer(self, response: Response, call: Call, events: Iterable[Event], *, first: int = 0) -> None:
+    def _answer(
+        self,
+        response: Response,
+        call: Call,
+        events: Iterable[Event],
+        *,
+        first: int = 0,
+        handle: int | None = None,
+    ) -> None:
+        """Write the result sets, then the return value, the new handle and the other output parameters."""
         failures = len(response.errors)
         outcome = response.statements(events, Token.DONE_IN_PROCEDURE)
         response.write(tokens.return_status(_status(outcome.status, response.errors[failures:])))
+        if handle is not None:
+            self._write_handle(response, call, handle)
         _write_outputs(response, call, outcome.outputs, first=first)
 
     def _keep(self, prepared: Prepared) -> int:
@@ -159,6 +190,7 @@ _HANDLERS: dict[str, Callable[[Procedures, Response, Call], None]] = {
     "sp_executesql": Procedures._execute_sql,
     "sp_prepare": Procedures._prepare,
     "sp_prepexec": Procedures._prepare_and_execute,
+    "sp_prepexecrpc": Procedures._prepare_call_and_execute,
     "sp_execute": Procedures._execute_prepared,
     "sp_unprepare": Procedures._unprepare,
     **dict.fromkeys(
@@ -172,7 +204,6 @@ _HANDLERS: dict[str, Callable[[Procedures, Response, Call], None]] = {
             "sp_cursorfetch",
             "sp_cursoroption",
             "sp_cursorclose",
-            "sp_prepexecrpc",
         ),
         Procedures._cursor,
     ),

@@ -82,7 +82,7 @@ class EchoSession:
                         raise SqlError(0, "cancelled")
                 yield Done(None)
             case "raise":
-                raise sql_error(int(argument), "x")
+                raise sql_error(int(argument), *"xyzw")
             case "crash":
                 raise RuntimeError(argument)
             case _:
@@ -104,6 +104,9 @@ class EchoSession:
 
     def rollback_transaction(self, name: str = "") -> Iterator[Event]:
         yield EnvironmentChange("rollback_transaction", None, b"\x01" + bytes(7))
+
+    def roll_back_after_error(self) -> Iterator[Event]:
+        yield from self.rollback_transaction()
 
     def cancel(self) -> None:
         self.cancelled.set()
