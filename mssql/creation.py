@@ -47,7 +47,7 @@ class DatabaseCreation(BaseDatabaseCreation):
 
     def _drop(self, cursor: CursorWrapper, name: str) -> None:
         quoted = self.connection.ops.quote_name(name)
-        if not self.connection.server.is_azure:
+        if not cursor.db.server.is_azure:
             # Sessions that tests left behind keep the database in use (error 3702). Azure SQL Database has no
             # single-user mode, and drops the sessions by itself.
             cursor.execute(
