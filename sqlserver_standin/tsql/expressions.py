@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine.catalog import Catalog, Function, Table
@@ -294,9 +294,8 @@ class ExpressionTranslator:
             style_value = convert(self.value(node.style), INT)
             style = style_value.sql
         result = convert(operand, target, mode, style)
-        if not operand.null:
-            result.constant = False
-        return result
+        # CAST(NULL AS t) has the type t, which the literal NULL has not.
+        return replace(result, constant=False, null=False)
 
     # -- operators -------------------------------------------------------------------------------------------
 

@@ -1007,7 +1007,7 @@ class QueryTranslator(ExpressionTranslator):
         kind = family(value.type)
         if kind in ("integer", "decimal", "bit", "float", "money"):
             return f"to_json({value.sql})"
-        return f"to_json({convert(value, SqlType('nvarchar', length=-1), 'explicit', _JSON_STYLES.get(kind)).text})"
+        return f"to_json({convert(value, SqlType('nvarchar', length=-1), 'explicit', _JSON_STYLES.get(kind)).text}::text)"
 
 
 _JSON_STYLES = {"datetime": "126", "date": "23", "datetimeoffset": "127"}

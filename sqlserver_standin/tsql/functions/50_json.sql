@@ -1,6 +1,6 @@
 -- JSON: paths are `[lax|strict] $.key."quoted key"[0]…`; lax gives NULL where strict is an error.
 
-CREATE TYPE sys.json_path AS (strict boolean, append boolean, steps text[], is_index boolean[]);
+CREATE TYPE sys.json_path AS (is_strict boolean, append boolean, steps text[], is_index boolean[]);
 
 CREATE FUNCTION sys.json_path(path text) RETURNS sys.json_path
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -12,7 +12,7 @@ BEGIN
     LOOP
         step := regexp_match(rest, '^(append|lax|strict)\s+(.*)$', 'i');
         EXIT WHEN step IS NULL;
-        IF lower(step[1]) = 'append' THEN result.append := true; ELSE result.strict := lower(step[1]) = 'strict'; END IF;
+        IF lower(step[1]) = 'append' THEN result.append := true; ELSE result.is_strict := lower(step[1]) = 'strict'; END IF;
         rest := step[2];
     END LOOP;
     IF left(rest, 1) <> '$' THEN
@@ -65,7 +65,7 @@ BEGIN
             IF kind <> 'object' THEN here := NULL; ELSE here := here -> path.steps[position]; END IF;
         END IF;
         IF here IS NULL THEN
-            IF path.strict THEN PERFORM sys.throw(13608, 'Property cannot be found on the specified JSON path.'); END IF;
+            IF path.is_strict THEN PERFORM sys.throw(13608, 'Property cannot be found on the specified JSON path.'); END IF;
             RETURN NULL;
         END IF;
     END LOOP;
@@ -91,12 +91,12 @@ BEGIN
     here := sys.json_at(document::json, parsed);
     IF here IS NULL THEN RETURN NULL; END IF;
     IF json_typeof(here) IN ('object', 'array') THEN
-        IF parsed.strict THEN PERFORM sys.throw(13623, 'Scalar value cannot be found in the specified JSON path.'); END IF;
+        IF parsed.is_strict THEN PERFORM sys.throw(13623, 'Scalar value cannot be found in the specified JSON path.'); END IF;
         RETURN NULL;
     END IF;
     result := here #>> '{}';
     IF length(result) > 4000 THEN
-        IF parsed.strict THEN PERFORM sys.throw(13625, 'String value in the specified JSON path would be truncated.'); END IF;
+        IF parsed.is_strict THEN PERFORM sys.throw(13625, 'String value in the specified JSON path would be truncated.'); END IF;
         RETURN NULL;
     END IF;
     RETURN result;
@@ -112,7 +112,7 @@ BEGIN
     here := sys.json_at(document::json, parsed);
     IF here IS NULL THEN RETURN NULL; END IF;
     IF json_typeof(here) NOT IN ('object', 'array') THEN
-        IF parsed.strict THEN PERFORM sys.throw(13624, 'Object or array cannot be found in the specified JSON path.'); END IF;
+        IF parsed.is_strict THEN PERFORM sys.throw(13624, 'Object or array cannot be found in the specified JSON path.'); END IF;
         RETURN NULL;
     END IF;
     RETURN btrim(here::text);
@@ -127,7 +127,7 @@ DECLARE
 BEGIN
     IF here IS NULL THEN RETURN NULL; END IF;
     IF json_typeof(here) NOT IN ('object', 'array') THEN
-        IF parsed.strict THEN PERFORM sys.throw(13624, 'Object or array cannot be found in the specified JSON path.'); END IF;
+        IF parsed.is_strict THEN PERFORM sys.throw(13624, 'Object or array cannot be found in the specified JSON path.'); END IF;
         RETURN NULL;
     END IF;
     RETURN btrim(here::text);
@@ -137,7 +137,7 @@ CREATE FUNCTION sys.json_path_exists(document text, path text) RETURNS int
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE parsed sys.json_path := sys.json_path(path);
 BEGIN
-    parsed.strict := false;
+    parsed.is_strict := false;
     IF document IS NOT JSON OR document IS JSON SCALAR THEN RETURN 0; END IF;
     RETURN (sys.json_at(document::json, parsed) IS NOT NULL)::int;
 END $$;
@@ -199,7 +199,7 @@ DECLARE parsed sys.json_path := sys.json_path(path);
 BEGIN
     IF document IS NULL OR path IS NULL THEN RETURN NULL; END IF;
     IF document IS NOT JSON OR document IS JSON SCALAR THEN PERFORM sys.bad_json(document); END IF;
-    RETURN sys.json_put(document::json, parsed.steps, parsed.is_index, given, parsed.append, parsed.strict)::text;
+    RETURN sys.json_put(document::json, parsed.steps, parsed.is_index, given, parsed.append, parsed.is_strict)::text;
 END $$;
 
 CREATE FUNCTION sys.json_member(key text, value json, keep_null boolean) RETURNS text
@@ -255,7 +255,7 @@ BEGIN
         here := sys.json_at(item, parsed);
     END IF;
     IF here IS NULL OR json_typeof(here) IN ('object', 'array') THEN
-        IF here IS NOT NULL AND parsed.strict THEN
+        IF here IS NOT NULL AND parsed.is_strict THEN
             PERFORM sys.throw(13624, 'Object or array cannot be found in the specified JSON path.');
         END IF;
         RETURN NULL;
