@@ -468,32 +468,12 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         if self._returns_identity_alone():
             # Not OUTPUT: without INTO it is refused on a table with triggers (error 334).
             return f"{into} {rows}; SELECT CAST(SCOPE_IDENTITY() AS bigint)"
-        declare, output, select = self._returning_sql()
+        declare, output, select = _returning_sql(self.connection, self.returning_fields)
         return f"{declare}; {into} {output} {rows}; {select}"
 
     def _returns_identity_alone(self) -> bool:
         (first, *others) = self.returning_fields
         return not others and isinstance(first, AutoField | AutoFieldMixin) and first not in self.query.fields
-
-    def _returning_sql(self, position: str | None = None) -> tuple[str, str, str]:
-        """Return DECLARE, OUTPUT … INTO and SELECT: the form that a table with triggers takes as well."""
-        qn = self.connection.ops.quote_name
-        columns = [f"[value{number}]" for number in range(1, len(self.returning_fields) + 1)]
-        declared = [
-            f"{column} {field.db_type(self.connection)}"
-            for column, field in zip(columns, self.returning_fields, strict=True)
-        ]
-        outputs = [f"inserted.{qn(field.column)}" for field in self.returning_fields]
-        select = f"SELECT {', '.join(columns)} FROM @returned"
-        if position:
-            declared.insert(0, "[position] int")
-            outputs.insert(0, position)
-            select += " ORDER BY [position]"
-        return (
-            f"DECLARE @returned TABLE ({', '.join(declared)})",
-            f"OUTPUT {', '.join(outputs)} INTO @returned",
-            select,
-        )
 
     def _merge_sql(self, table: str, fields: list[Field], source: _Source) -> str:
         """MERGE many rows: it alone can say which row got which key, and what to do with rows that are there.
@@ -535,7 +515,9 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         )
         if not self.returning_fields:
             return f"{merge};"
-        declare, output, select = self._returning_sql("[source].[position]")
+        declare, output, select = _returning_sql(
+            self.connection, self.returning_fields, "[source].[position]"
+        )
         return f"{declare}; {merge} {output}; {select}"
 
     def _column_list(self, fields: Sequence[Field]) -> str:
@@ -554,6 +536,27 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         table = self.query.get_meta().db_table
         converters = self.get_converters([field.get_col(table) for field in returning_fields])
         return list(self.apply_converters(rows, converters)) if converters else rows
+
+
+def _returning_sql(
+    connection: Any, fields: Sequence[Field], position: str | None = None
+) -> tuple[str, str, str]:
+    """Return DECLARE, OUTPUT … INTO and SELECT: the form that a table with triggers takes as well (error 334)."""
+    columns = [f"[value{number}]" for number in range(1, len(fields) + 1)]
+    declared = [
+        f"{column} {field.db_type(connection)}" for column, field in zip(columns, fields, strict=True)
+    ]
+    outputs = [f"inserted.{connection.ops.quote_name(field.column)}" for field in fields]
+    select = f"SELECT {', '.join(columns)} FROM @returned"
+    if position:
+        declared.insert(0, "[position] int")
+        outputs.insert(0, position)
+        select += " ORDER BY [position]"
+    return (
+        f"DECLARE @returned TABLE ({', '.join(declared)})",
+        f"OUTPUT {', '.join(outputs)} INTO @returned",
+        select,
+    )
 
 
 class _Source:
@@ -623,7 +626,18 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
             )
             for field, model, value in self.query.values
         ]
-        return super().as_sql()
+        sql, params = super().as_sql()
+        if not sql or not getattr(self, "returning_fields", None):
+            return sql, params
+        declare, output, select = _returning_sql(self.connection, self.returning_fields)
+        # Django ends the assignments where WHERE begins, and OUTPUT has its place between the two.
+        assignments, where = self._split_where(sql)
+        return f"{declare}; {assignments} {output} {where}; {select}", params
+
+    def _split_where(self, sql: str) -> tuple[str, str]:
+        where, _ = self._condition_sql(self.query.where)
+        length = len(f"WHERE {where}") if where else 0
+        return sql[: len(sql) - length].rstrip(), sql[len(sql) - length :]
 
 
 class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):

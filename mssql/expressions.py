@@ -69,11 +69,12 @@ def implementation_for(cls: type) -> Implementation | None:
 
 
 class ConditionValue(Expression):
-    """A condition where T-SQL wants a value: 1 or 0."""
+    """A condition where T-SQL wants a value: 1 or 0; where ``unknown`` matters, NULL for neither."""
 
-    def __init__(self, condition: Any) -> None:
+    def __init__(self, condition: Any, *, unknown: bool = False) -> None:
         super().__init__(output_field=BooleanField())
         self.condition = condition
+        self.unknown = unknown
 
     def get_source_expressions(self) -> list[Any]:
         return [self.condition]
@@ -88,6 +89,8 @@ class ConditionValue(Expression):
             return "0", ()
         except FullResultSet:
             return "1", ()
+        if self.unknown:
+            return f"CASE WHEN {sql} THEN 1 WHEN NOT ({sql}) THEN 0 END", (*params, *params)
         return f"CASE WHEN {sql} THEN 1 ELSE 0 END", params
 
 
@@ -108,6 +111,8 @@ def takes_values(cls: type) -> bool:
     """Say whether all sources of an expression class are values, never conditions."""
     if issubclass(cls, aggregates.Aggregate) or cls.__name__ == "AggregateFilter":
         return False  # Their filter is a condition; see aggregate().
+    if issubclass(cls, comparison.Coalesce):
+        return False  # See coalesce().
     return issubclass(cls, (Func, OrderBy, expressions.CombinedExpression, expressions.Window))
 
 
@@ -471,8 +476,13 @@ def cast(node: comparison.Cast, compiler: SQLCompiler, connection: DatabaseWrapp
 
 @implements(comparison.Coalesce)
 def coalesce(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    """COALESCE wants an argument that is not the constant NULL (error 4127)."""
-    node = with_values(node)
+    """COALESCE wants an argument that is not the constant NULL (error 4127), and a condition may be unknown."""
+    sources = node.get_source_expressions()
+    if any(is_condition(source) for source in sources):
+        node = node.copy()
+        node.set_source_expressions(
+            [ConditionValue(source, unknown=True) if is_condition(source) else source for source in sources]
+        )
     if all(isinstance(source, Value) and source.value is None for source in node.get_source_expressions()):
         return "NULL", ()
     return node.as_sql(compiler, connection, **context)

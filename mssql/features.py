@@ -78,7 +78,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_frame_exclusion = False
     # A condition is no value in T-SQL; CASE WHEN makes one of it.
     supports_boolean_expr_in_select_clause = False
-    supports_comparing_boolean_expr = False
+    supports_comparing_boolean_expr = True
     supports_logical_xor = False
     # No row values.
     supports_tuple_lookups = False

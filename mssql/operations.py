@@ -120,6 +120,10 @@ class DatabaseOperations(BaseDatabaseOperations):
             return min(len(objs), bulk.MAX_ROWS) or 1
         return super().bulk_batch_size(fields, objs)
 
+    def returning_columns(self, fields: Sequence[Field]) -> tuple[str, tuple[Any, ...]]:
+        """Return nothing to append: OUTPUT stands inside of the statement."""
+        return "", ()
+
     def fetch_returned_rows(self, cursor: Any, returning_params: type_params = ()) -> list[tuple[Any, ...]]:
         """Return the rows of the batch's last result set: a trigger may have sent some before."""
         rows: list[tuple[Any, ...]] = []

@@ -10,10 +10,12 @@ from typing import Any
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.backends.ddl_references import Statement, Table
 from django.db.backends.utils import names_digest
-from django.db.models import Field
+from django.db.models import Field, FloatField
+from django.db.models.expressions import Col, OrderBy
 from django.db.models.fields import AutoFieldMixin
 
 from mssql.dependents import Dependent, TableDependents, renamed
+from mssql.introspection import HIDDEN_PREFIX
 
 _NAME = r"\[(?:[^\]]|\]\])*\]"
 _ALTER_COLUMN = re.compile(rf"ALTER TABLE (?P<table>(?:{_NAME}\.)?{_NAME}) ALTER COLUMN (?P<column>{_NAME}) ")
@@ -347,6 +349,41 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             return False
         return (field.db_type(self.connection) or "").lower() not in _UNINDEXABLE
 
+    def _create_index_sql(self, model: Any, **options: Any) -> Statement:
+        statement = super()._create_index_sql(model, **options)
+        return _ExpressionIndex.of(statement) if options.get("expressions") else statement
+
+    def remove_index(self, model: Any, index: Any) -> None:
+        hidden = self._hidden_columns(model, index)
+        super().remove_index(model, index)
+        self._drop_columns(model, hidden)
+
+    def remove_constraint(self, model: Any, constraint: Any) -> None:
+        hidden = self._hidden_columns(model, constraint)
+        super().remove_constraint(model, constraint)
+        self._drop_columns(model, hidden)
+
+    def rename_index(self, model: Any, old_index: Any, new_index: Any) -> None:
+        hidden = self._hidden_columns(model, old_index)
+        super().rename_index(model, old_index, new_index)
+        for name in hidden:
+            column = f"{self.quote_name(model._meta.db_table)}.{self._bracket(name)}"
+            new_name = hidden_column(new_index.name, int(name.rpartition("_")[2]))
+            self.execute(f"EXEC sp_rename {self._text(column)}, {self._text(new_name)}, 'COLUMN'", None)
+
+    def _hidden_columns(self, model: Any, index: Any) -> list[str]:
+        """Return the computed columns that carry the expressions of an index."""
+        if not getattr(index, "expressions", ()):
+            return []
+        names = {hidden_column(index.name, number) for number in range(1, len(index.expressions) + 1)}
+        table = self.quote_name(model._meta.db_table)
+        return [column.name for column in self._dependents(table).computed_columns() if column.name in names]
+
+    def _drop_columns(self, model: Any, columns: Sequence[str]) -> None:
+        for column in columns:
+            table = self.quote_name(model._meta.db_table)
+            self.execute(f"ALTER TABLE {table} DROP COLUMN {self._bracket(column)}", None)
+
     def _not_null_condition(self, fields: Sequence[Any]) -> str:
         return " AND ".join(f"{self.quote_name(field.column)} IS NOT NULL" for field in fields if field.null)
 
@@ -372,7 +409,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if options.get("nulls_distinct") is not False and (not_null := self._not_null_condition(fields)):
             condition = f"{condition} AND {not_null}" if condition else not_null
         options["nulls_distinct"] = None
-        return super()._create_unique_sql(model, fields, name=name, condition=condition, **options)
+        statement = super()._create_unique_sql(model, fields, name=name, condition=condition, **options)
+        return _ExpressionIndex.of(statement) if options.get("expressions") and statement else statement
 
     def _delete_constraint_sql(self, template: str, model: Any, name: str) -> Statement:
         if template == self.sql_delete_unique and self._is_index(model, name):
@@ -436,6 +474,43 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             f"{declare}; IF {exists} EXEC sys.sp_updateextendedproperty N'MS_Description', {value}, {level} "
             f"ELSE EXEC sys.sp_addextendedproperty N'MS_Description', {value}, {level}"
         )
+
+
+def hidden_column(index: str, number: int) -> str:
+    """Return the name of the computed column that carries an expression of an index."""
+    return f"{HIDDEN_PREFIX}{index[:100]}_{number}"
+
+
+class _ExpressionIndex(Statement):
+    """CREATE INDEX on expressions: SQL Server indexes columns only, so each expression becomes a computed one."""
+
+    @classmethod
+    def of(cls, statement: Statement) -> _ExpressionIndex:
+        return cls(statement.template, **statement.parts)
+
+    def __str__(self) -> str:
+        expressions = self.parts["columns"]
+        name = str(self.parts["name"]).strip("[]")
+        added, columns = [], []
+        for number, item in enumerate(expressions.expressions.get_source_expressions(), start=1):
+            # An IndexExpression holds the expression, perhaps inside of its ordering.
+            node = item.get_source_expressions()[0]
+            direction = ""
+            if isinstance(node, OrderBy):
+                direction = " DESC" if node.descending else ""
+                node = node.expression
+            sql, params = expressions.compiler.compile(node)
+            sql = sql % tuple(expressions.quote_value(param) for param in params)
+            if isinstance(node, Col):
+                columns.append(sql + direction)
+                continue
+            # What is imprecise can be a key only when it is stored.
+            persisted = " PERSISTED" if isinstance(node._output_field_or_none, FloatField) else ""
+            column = f"[{hidden_column(name, number)}]"
+            added.append(f"{column} AS ({sql}){persisted}")
+            columns.append(column + direction)
+        create = self.template % {**self.parts, "columns": ", ".join(columns)}
+        return f"ALTER TABLE {self.parts['table']} ADD {', '.join(added)}; {create}" if added else create
 
 
 def _renamed_field(old_field: Any, new_field: Any) -> Any:
