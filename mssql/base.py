@@ -495,15 +495,18 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     def note_failure(self, error: errors.SQLServerError, exception: Exception) -> None:
         """Keep Django's picture of the transaction and the connection true to the server's after an error."""
         session = self.connection
-        if session is None:
+        if session is None or error.number is None:  # without a number it never came to the server
             return
         session.failed(error)
         if session.transaction is Transaction.LOST and self.in_atomic_block:
             # Without this, what follows a swallowed deadlock would run, and commit, outside of any transaction.
             self.needs_rollback = True
             self.rollback_exc = exception
-        if error.connection_state is errors.ConnectionState.BROKEN and not self.in_atomic_block:
-            # The next statement connects anew. Inside of atomic() the block has to end first.
+        if self.in_atomic_block:
+            # The block has to end first; rolling back finds out whether there is a connection.
+            return
+        lost = error.connection_state is errors.ConnectionState.BROKEN
+        if lost or (error.connection_state is errors.ConnectionState.UNKNOWN and not self.is_usable()):
             self._drop_connection()
 
     def _drop_connection(self) -> None:

@@ -155,6 +155,8 @@ class Cursor:
             kind = StatementKind.TRANSACTION
         with self._observed(kind, sql, values, procedure=procedure) as (statement, text):
             recorder = self.session.recorder
+            if statement is not None:
+                statement.declarations = declarations
             if (
                 statement is None
                 or recorder is None

@@ -85,6 +85,9 @@ class Session:
         cursor = self.take(bool(params))
         rows: list[tuple[Any, ...]] = []
         try:
+            if params:
+                # What was declared for the last statement holds until it is taken back.
+                cursor.setinputsizes(None)
             cursor.execute(sql, *params)
             while True:
                 if cursor.description is not None:
