@@ -125,6 +125,7 @@ def recorder(options: dict[str, Any], info: Any, tracers: Any, meters: Any) -> A
 
 def cpu(statements: int, rounds: int, endpoint: str) -> None:
     """The table of CPU time."""
+    import wrapt
     from django.db import connections
     from opentelemetry.instrumentation.dbapi import instrument_connection
     from opentelemetry.metrics import NoOpMeterProvider
@@ -145,9 +146,19 @@ def cpu(statements: int, rounds: int, endpoint: str) -> None:
         wrapper = connection()
         session = wrapper.connection
         tracers = tracer_provider(sampler, endpoint)
+
+        class Known(wrapt.ObjectProxy):  # type: ignore[misc]
+            """A pyodbc connection says nothing of its server; here it does, so that dbapi carries that too."""
+
+            database, host, port = (
+                session.info.database,
+                session.info.server_address,
+                session.info.server_port,
+            )
+
         session.driver = instrument_connection(
             "pyodbc",
-            session.driver,
+            Known(session.driver),
             "mssql",
             {"database": "database", "host": "host", "port": "port"},
             tracer_provider=tracers,

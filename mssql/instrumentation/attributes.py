@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from types import MappingProxyType
 
 from mssql.errors import SQLServerError
 from mssql.instrumentation import semconv
@@ -17,43 +15,40 @@ Attributes = dict[str, Value]
 
 
 class ConnectionAttributes:
-    """The attributes of one connection, made again only when its database or session changes."""
+    """The attributes of one connection, made again only when it goes to another database."""
 
-    __slots__ = ("_connection", "_key", "_metric", "_span")
+    __slots__ = ("_connection", "_database", "_known")
 
     def __init__(self, connection: ConnectionInfo) -> None:
         self._connection = connection
-        self._key: tuple[str, int | None] | None = None
-        self._span: Mapping[str, Value] = {}
-        self._metric: Mapping[str, Value] = {}
+        self._database: str | None = None
+        self._known: Attributes = {}
 
-    def _refresh(self) -> None:
+    def copy(self) -> Attributes:
+        """For spans and metrics: without the session, which would make each connection a time series of its own."""
         info = self._connection
-        key = (info.database, info.session_id)
-        if key == self._key:
-            return
-        metric: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
-        if info.namespace:
-            metric[semconv.DB_NAMESPACE] = info.namespace
-        if info.server_address:
-            metric[semconv.SERVER_ADDRESS] = info.server_address
-            if info.server_port not in (None, semconv.DEFAULT_PORT):
-                metric[semconv.SERVER_PORT] = info.server_port
-        span: Attributes = {**metric, semconv.MSSQL_ALIAS: info.alias}
-        if info.session_id is not None:
-            span[semconv.MSSQL_SESSION_ID] = info.session_id
-        self._key, self._span, self._metric = key, MappingProxyType(span), MappingProxyType(metric)
+        if info.database != self._database:
+            known: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
+            if info.namespace:
+                known[semconv.DB_NAMESPACE] = info.namespace
+            if info.server_address:
+                known[semconv.SERVER_ADDRESS] = info.server_address
+                if info.server_port is not None and info.server_port != semconv.DEFAULT_PORT:
+                    known[semconv.SERVER_PORT] = info.server_port
+            self._known, self._database = known, info.database
+        return self._known.copy()
 
     @property
-    def for_spans(self) -> Mapping[str, Value]:
-        self._refresh()
-        return self._span
+    def for_events(self) -> Attributes:
+        """Both: for log events, and for spans that are not a statement's."""
+        return {**self.copy(), **self.session()}
 
-    @property
-    def for_metrics(self) -> Mapping[str, Value]:
-        """Without the session id: each connection would be a time series of its own."""
-        self._refresh()
-        return self._metric
+    def session(self) -> Attributes:
+        """For what is looked into one by one, failures and log events: Django's alias and the server's session."""
+        info = self._connection
+        if info.session_id is None:
+            return {semconv.MSSQL_ALIAS: info.alias}
+        return {semconv.MSSQL_ALIAS: info.alias, semconv.MSSQL_SESSION_ID: info.session_id}
 
 
 def query_text(statement: Statement, mode: QueryText) -> str | None:
@@ -65,15 +60,20 @@ def query_text(statement: Statement, mode: QueryText) -> str | None:
     return statement.text.text
 
 
-def operation(statement: Statement) -> Attributes:
+def add_operation(attributes: Attributes, statement: Statement) -> None:
     """What was asked for: the low-cardinality attributes, right for spans and metrics."""
-    attributes: Attributes = {}
     if statement.kind is StatementKind.CONNECT:
         attributes[semconv.DB_OPERATION_NAME] = "CONNECT"
-    elif statement.summary:
-        attributes[semconv.DB_QUERY_SUMMARY] = statement.summary
+    elif summary := statement.text.summary:
+        attributes[semconv.DB_QUERY_SUMMARY] = summary
     if statement.procedure:
         attributes[semconv.DB_STORED_PROCEDURE_NAME] = encodable(statement.procedure)
+
+
+def operation(statement: Statement) -> Attributes:
+    """The same by themselves."""
+    attributes: Attributes = {}
+    add_operation(attributes, statement)
     return attributes
 
 

@@ -13,7 +13,7 @@ from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 
 from mssql.errors import ErrorClass
 from mssql.instrumentation import semconv
-from mssql.instrumentation.attributes import Attributes, ConnectionAttributes, failure, operation
+from mssql.instrumentation.attributes import Attributes, ConnectionAttributes, add_operation, failure
 from mssql.instrumentation.conf import InstrumentationConfig, QueryLogConfig
 from mssql.instrumentation.observer import Observer, Retry
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
@@ -133,13 +133,18 @@ class MetricsObserver(Observer):
     def end(self, statement: Statement) -> None:
         if statement.duration_ns is None or statement.kind is StatementKind.CONNECT:
             return
-        attributes: Attributes = {**self._attributes.for_metrics, **operation(statement)}
+        attributes = self._operation(statement)
         if statement.exception is not None:
             attributes.update(failure(statement))
             self._count_error(statement, attributes)
         self._instruments.duration.record(statement.duration_ns / 1e9, attributes, _context_of(statement))
         if statement.duration_ns >= self._slow_ns:
             self._instruments.slow_queries.add(1, attributes)
+
+    def _operation(self, statement: Statement) -> Attributes:
+        attributes = self._attributes.copy()
+        add_operation(attributes, statement)
+        return attributes
 
     def _count_error(self, statement: Statement, attributes: Attributes) -> None:
         if statement.error is not None:
@@ -149,21 +154,20 @@ class MetricsObserver(Observer):
 
     def close(self, statement: Statement) -> None:
         if self._counts_rows and statement.returned_rows is not None:
-            attributes: Attributes = {**self._attributes.for_metrics, **operation(statement)}
-            self._instruments.returned_rows.record(statement.returned_rows, attributes)
+            self._instruments.returned_rows.record(statement.returned_rows, self._operation(statement))
 
     def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
         self._instruments.retries.add(
             1,
             {
-                **self._attributes.for_metrics,
+                **self._attributes.copy(),
                 semconv.MSSQL_RETRY_SCOPE: retry.scope,
                 semconv.MSSQL_ERROR_CLASS: retry.error.error_class.value,
             },
         )
 
     def plan_captured(self, statement: Statement) -> None:
-        self._instruments.plans_captured.add(1, dict(self._attributes.for_metrics))
+        self._instruments.plans_captured.add(1, self._attributes.copy())
 
     def connection_opened(self, connection: ConnectionInfo, duration_ns: int) -> None:
         self._instruments.create_time.record(duration_ns / 1e9, self._pool())
@@ -238,7 +242,7 @@ def pool_metrics_for(config: InstrumentationConfig, connection: ConnectionInfo) 
 
 def _pool_name(attributes: ConnectionAttributes) -> Attributes:
     """The name that the conventions give a pool without one: server.address:server.port/db.namespace."""
-    known = attributes.for_metrics
+    known = attributes.copy()
     address = known.get(semconv.SERVER_ADDRESS, "")
     port = known.get(semconv.SERVER_PORT, semconv.DEFAULT_PORT)
     name = f"{address}:{port}/{known.get(semconv.DB_NAMESPACE, '')}"

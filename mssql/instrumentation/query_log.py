@@ -18,10 +18,10 @@ from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import (
     Attributes,
     ConnectionAttributes,
+    add_operation,
     error_message,
     exception_type,
     failure,
-    operation,
     query_text,
     status_code,
 )
@@ -112,7 +112,7 @@ class QueryLogObserver(Observer):
 
     def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
         facts: Attributes = {
-            **self._connection.for_spans,
+            **self._connection.for_events,
             semconv.DB_RESPONSE_STATUS_CODE: status_code(retry.error),
             semconv.MSSQL_ERROR_CLASS: retry.error.error_class.value,
             semconv.MSSQL_RETRY_ATTEMPT: retry.attempt,
@@ -131,7 +131,8 @@ class QueryLogObserver(Observer):
         self._emit(None, semconv.MSSQL_RETRY, SeverityNumber.INFO, facts)
 
     def _facts(self, statement: Statement) -> Attributes:
-        facts: Attributes = {**self._connection.for_spans, **operation(statement)}
+        facts = self._connection.for_events
+        add_operation(facts, statement)
         text = query_text(statement, self._config.query_text)
         if text is not None:
             facts[semconv.DB_QUERY_TEXT] = text

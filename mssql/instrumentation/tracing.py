@@ -12,9 +12,9 @@ from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import (
     Attributes,
     ConnectionAttributes,
+    add_operation,
     error_message,
     failure,
-    operation,
     query_text,
 )
 from mssql.instrumentation.conf import Hook, InstrumentationConfig, TracingConfig
@@ -47,10 +47,11 @@ class TracingObserver(Observer):
             kind is StatementKind.TRANSACTION and not self._tracing.transactions
         ):
             return
-        if self._dropping.certain():
+        if self._dropping is not None and self._dropping.certain():
             return
         # All that a sampler may want has to be there from the start.
-        attributes: Attributes = {**self._connection.for_spans, **operation(statement)}
+        attributes = self._connection.copy()
+        add_operation(attributes, statement)
         text = query_text(statement, self._config.query_text)
         if text is not None:
             attributes[semconv.DB_QUERY_TEXT] = text
@@ -71,10 +72,13 @@ class TracingObserver(Observer):
     @staticmethod
     def _name(statement: Statement, attributes: Attributes) -> str:
         """https://opentelemetry.io/docs/specs/semconv/db/database-spans/#name"""
-        namespace = str(attributes.get(semconv.DB_NAMESPACE, ""))
-        if statement.kind is StatementKind.CONNECT:
-            return f"CONNECT {namespace}".rstrip()
-        return str(attributes.get(semconv.DB_QUERY_SUMMARY) or namespace or semconv.MICROSOFT_SQL_SERVER)
+        name = attributes.get(semconv.DB_QUERY_SUMMARY)
+        if name is None:
+            namespace = attributes.get(semconv.DB_NAMESPACE, "")
+            if statement.kind is StatementKind.CONNECT:
+                return f"CONNECT {namespace}".rstrip()
+            name = namespace or semconv.MICROSOFT_SQL_SERVER
+        return str(name)
 
     def _enrich(self, span: Span, statement: Statement) -> None:
         """What costs something and no sampler asks for."""
@@ -109,6 +113,7 @@ class TracingObserver(Observer):
         span.set_attributes(failure(statement))
         if statement.error is not None:
             span.set_attribute(semconv.MSSQL_ERROR_CLASS, statement.error.error_class.value)
+        span.set_attributes(self._connection.session())
         if not statement.handled:
             span.set_status(StatusCode.ERROR, error_message(statement, self._tracing.error_messages))
 
@@ -123,7 +128,7 @@ class TracingObserver(Observer):
             self._tracer.start_span(
                 "pool acquire",
                 kind=SpanKind.INTERNAL,
-                attributes=dict(self._connection.for_spans),
+                attributes=self._connection.copy(),
                 start_time=now - wait_ns,
             ).end(now)
 
@@ -150,15 +155,16 @@ class Dropping:
     under_remote: bool = False
 
     @classmethod
-    def of(cls, tracer: Tracer) -> Dropping:
+    def of(cls, tracer: Tracer) -> Dropping | None:
+        """What is certain of ``tracer``; None when nothing is."""
         sampler = getattr(tracer, "sampler", None)  # the SDK's tracer has one
         if sampler is None:
-            return cls()
+            return None
         description = str(sampler.get_description())
         if description == "AlwaysOffSampler":
             return cls(True, True, True)
         if not description.startswith("ParentBased{"):
-            return cls()
+            return None
         return cls(
             roots=description.startswith("ParentBased{root:AlwaysOffSampler,"),
             under_local="localParentNotSampled:AlwaysOffSampler" in description,
