@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
-from django.db import NotSupportedError
+from django.db import NotSupportedError, ProgrammingError
 from django.db.models import AutoField, Field, Q
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Col, Expression, ExpressionWrapper, RawSQL, Ref, Value
@@ -94,12 +94,14 @@ class SQLCompiler(compiler.SQLCompiler):
 
     def get_select(self, with_col_aliases: bool = False) -> tuple[list[Any], Any, dict[str, int]]:
         select, klass_info, annotations = super().get_select(with_col_aliases=with_col_aliases)
-        for index, (expression, (sql, params), alias) in enumerate(select):
+        for index, (expression, _, alias) in enumerate(select):
             if _is_bare_condition(expression):
-                select[index] = expression, (f"CASE WHEN {sql} THEN 1 ELSE 0 END", params), alias
+                select[index] = expression, self.compile(ConditionValue(expression)), alias
         return select, klass_info, annotations
 
     def _selected_sql(self, expression: Any) -> SQL:
+        if _is_bare_condition(expression):
+            return self.compile(ConditionValue(expression))
         try:
             sql, params = self.compile(expression)
         except EmptyResultSet:
@@ -108,8 +110,6 @@ class SQLCompiler(compiler.SQLCompiler):
         except FullResultSet:
             return self.compile(Value(True))
         sql, params = expression.select_format(self, sql, params)
-        if _is_bare_condition(expression):
-            sql = f"CASE WHEN {sql} THEN 1 ELSE 0 END"
         if self._lifted and (reference := self._lifted_reference(sql, params)):
             return reference, ()
         return sql, params
@@ -328,11 +328,7 @@ class SQLCompiler(compiler.SQLCompiler):
         query = self.query
         if (selected := getattr(query, "selected", None)) is not None and part.query.selected is None:
             part.query = part.query.clone()
-            part.query.set_values(
-                selected
-                if not query.values_select
-                else [*query.extra_select, *query.values_select, *query.annotation_select]
-            )
+            part.query.set_values(selected)
         sql, params = part.as_sql(with_col_aliases=True)
         if part.query.is_sliced and not part.query.combinator:
             return f"SELECT * FROM ({sql}) AS [part]", params
@@ -499,6 +495,12 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         elif self.query.on_conflict == OnConflict.UPDATE:
             hint = " WITH (HOLDLOCK)"
             unique = [field for field in fields if field in self.query.unique_fields]
+            if set(unique) not in (set(key) for key in _unique_keys(self.query.get_meta(), fields)):
+                names = ", ".join(field.name for field in self.query.unique_fields)
+                raise ProgrammingError(
+                    f"bulk_create(unique_fields=…) wants the fields of a unique key that are inserted; got {names}. "
+                    "Without one, two sessions may insert the same row."
+                )
             condition = _same_key(unique, value_of, qn)
             assignments = ", ".join(
                 f"{qn(field.column)} = {value_of[field]}" for field in self.query.update_fields

@@ -24,6 +24,9 @@ class Dependent:
     columns: tuple[str, ...] = ()
 
 
+STANDS_IN_THE_WAY_OF_GROWTH = frozenset({"primary key", "foreign key", "computed column"})
+"""Kinds that hold a column fast even when it is only to take longer values."""
+
 _INDEXES = """\
 SELECT i.name, i.is_primary_key, i.is_unique_constraint, i.is_unique, i.type, i.filter_definition, i.fill_factor,
     c.name, ic.is_descending_key, ic.is_included_column

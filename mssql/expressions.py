@@ -6,12 +6,12 @@ here for the nearest class, then ``as_sql``. A subclass that overrides ``as_sql`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
-from django.db import NotSupportedError
+from django.db import DatabaseError, NotSupportedError
 from django.db.models import (
     BooleanField,
     FloatField,
@@ -23,7 +23,6 @@ from django.db.models import (
     lookups,
 )
 from django.db.models.expressions import Case, Col, Expression, Func, OrderBy, Ref, Value, When
-from django.db.models.fields import json as json_lookups
 from django.db.models.functions import comparison, math, text, window
 from django.db.models.functions import datetime as datetime_functions
 from django.db.models.sql.compiler import PositionRef
@@ -139,7 +138,15 @@ def case(node: Case, compiler: SQLCompiler, connection: DatabaseWrapper, **conte
     if is_condition(node.default):
         node = node.copy()
         node.default = ConditionValue(node.default)
+    if _is_null(node.default) and all(
+        _is_null(part.result) and compiler.compile(part.result)[0] == "NULL" for part in node.cases
+    ):
+        return "NULL", ()  # CASE wants a result that is not the constant NULL (error 8133).
     return node.as_sql(compiler, connection, **context)
+
+
+def _is_null(node: Any) -> bool:
+    return isinstance(node, Value) and node.value is None
 
 
 @implements(lookups.Lookup, lookups.BuiltinLookup)
@@ -191,13 +198,22 @@ _VARIABLE = (
 )
 
 
+def _parts(node: Any) -> Iterator[Any]:
+    """Yield a node and all beneath it, conditions of CASE as well, which Expression.flatten() does not enter."""
+    yield node
+    if hasattr(node, "get_source_expressions"):
+        for source in node.get_source_expressions():
+            if source is not None:
+                yield from _parts(source)
+
+
 def is_constant(node: Any) -> bool:
     """Say whether a value is the same in each row; T-SQL refuses to order by one (errors 408, 1008)."""
     if isinstance(node, Col):
         return False
     if isinstance(node, Ref):
         return is_constant(node.source)
-    return not any(isinstance(part, _VARIABLE) for part in node.flatten())
+    return not any(isinstance(part, _VARIABLE) for part in _parts(node))
 
 
 # Tables and their hints
@@ -248,10 +264,7 @@ def aggregate(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **c
     """Filter by CASE, and keep subqueries out of the arguments (error 130)."""
     node = _filtered_by_case(node)
     sources = node.get_source_expressions()
-    lifted = [
-        compiler.lift(source) if source is not None and _contains_subquery(source) else source
-        for source in sources
-    ]
+    lifted = [_without_subquery(source, compiler) for source in sources]
     if any(new is not old for new, old in zip(lifted, sources, strict=True)):
         node = node.copy()
         node.set_source_expressions(lifted)
@@ -271,15 +284,11 @@ def _filtered_by_case(node: Any) -> Any:
     return node
 
 
-def _contains_subquery(node: Any) -> bool:
-    return any(
-        isinstance(part, (expressions.Subquery, Query)) or _compiles_to_subquery(part)
-        for part in node.flatten()
-    )
-
-
-def _compiles_to_subquery(node: Any) -> bool:
-    return isinstance(node, (json_lookups.KeyTransform, functions.Greatest, functions.Least))
+def _without_subquery(node: Any, compiler: SQLCompiler) -> Any:
+    if node is None or isinstance(node, (Col, Ref, Value, expressions.Star)):
+        return node
+    sql, _ = compiler.compile(node)
+    return compiler.lift(node) if "SELECT " in sql else node
 
 
 @implements(aggregates.Count)
@@ -429,9 +438,11 @@ def duration_expression(
         return connection.ops.add_duration_sql(lhs_type, lhs_sql, lhs_params, rhs_sql, rhs_params)
     if rhs_type in temporal and lhs_type == "DurationField" and node.connector == node.ADD:
         return connection.ops.add_duration_sql(rhs_type, rhs_sql, rhs_params, lhs_sql, lhs_params)
+    if {lhs_type, rhs_type} & temporal:
+        raise DatabaseError(f"Invalid connector for timedelta: {node.connector}.")
     if node.connector in (node.MUL, node.DIV) and {lhs_type, rhs_type} - {"DurationField"}:
         sql = connection.ops.combine_expression(node.connector, [lhs_sql, rhs_sql])
-        return f"CAST(ROUND({sql}, 0) AS bigint)", (*lhs_params, *rhs_params)
+        return f"CAST({sql} AS bigint)", (*lhs_params, *rhs_params)
     sql = connection.ops.combine_duration_expression(node.connector, [lhs_sql, rhs_sql])
     return f"({sql})", (*lhs_params, *rhs_params)
 
@@ -483,15 +494,14 @@ def coalesce(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **co
         node.set_source_expressions(
             [ConditionValue(source, unknown=True) if is_condition(source) else source for source in sources]
         )
-    if all(isinstance(source, Value) and source.value is None for source in node.get_source_expressions()):
+    if all(_is_null(source) for source in node.get_source_expressions()):
         return "NULL", ()
     return node.as_sql(compiler, connection, **context)
 
 
 @implements(comparison.NullIf)
 def null_if(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    first = node.get_source_expressions()[0]
-    if isinstance(first, Value) and first.value is None:
+    if _is_null(node.get_source_expressions()[0]):
         return "NULL", ()
     return node.as_sql(compiler, connection, **context)
 
@@ -677,7 +687,7 @@ def hash_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **conte
         raise NotSupportedError(f"{type(node).__name__} wants UTF-8 text, which SQL Server has since 2019.")
     algorithm = next(name for cls, name in _HASHES.items() if isinstance(node, cls))
     sql, params = compiler.compile(node.get_source_expressions()[0])
-    utf8 = f"CAST({sql} COLLATE Latin1_General_100_BIN2_UTF8 AS varchar(max))"
+    utf8 = f"CAST({sql} COLLATE Latin1_General_100_CI_AS_SC_UTF8 AS varchar(max))"
     return (
         f"LOWER(CONVERT(varchar(128), HASHBYTES('{algorithm}', {utf8}), 2)) COLLATE DATABASE_DEFAULT",
         params,

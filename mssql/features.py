@@ -113,6 +113,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_tablespaces = True
     can_rename_index = True
     supports_covering_indexes = True
+    supports_nulls_distinct_unique_constraints = True
     # The predicate of a filtered index compares columns with constants
     # (https://learn.microsoft.com/sql/t-sql/statements/create-index-transact-sql).
     supports_functions_in_partial_indexes = False

@@ -27,7 +27,7 @@ LEFT JOIN sys.extended_properties AS ep
 WHERE o.type IN ('U', 'V') AND o.is_ms_shipped = 0"""
 
 _COLUMNS = """\
-SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable, c.is_identity, c.collation_name,
+SELECT c.name, t.name, c.max_length, c.[precision], c.scale, c.is_nullable, c.is_identity, c.collation_name,
     d.definition, cc.definition, cc.is_persisted, CONVERT(nvarchar(max), ep.value),
     CONVERT(nvarchar(128), DATABASEPROPERTYEX(DB_NAME(), 'Collation')),
     CASE WHEN EXISTS (
@@ -56,12 +56,12 @@ ORDER BY fk.object_id, fkc.constraint_column_id"""
 
 _INDEXES = """\
 SELECT i.name, i.is_primary_key, i.is_unique, i.is_unique_constraint, i.type_desc, i.filter_definition,
-    c.name, ic.is_descending_key, c.is_computed
+    c.name, ic.is_descending_key, c.is_computed, ic.is_included_column
 FROM sys.indexes AS i
 JOIN sys.index_columns AS ic ON ic.object_id = i.object_id AND ic.index_id = i.index_id
 JOIN sys.columns AS c ON c.object_id = ic.object_id AND c.column_id = ic.column_id
-WHERE i.object_id = OBJECT_ID(%s) AND i.is_hypothetical = 0 AND ic.is_included_column = 0
-ORDER BY i.index_id, ic.key_ordinal, ic.index_column_id"""
+WHERE i.object_id = OBJECT_ID(%s) AND i.is_hypothetical = 0
+ORDER BY i.index_id, ic.is_included_column, ic.key_ordinal, ic.index_column_id"""
 
 _FOREIGN_KEYS = """\
 SELECT fk.name, pc.name, OBJECT_SCHEMA_NAME(fk.referenced_object_id), OBJECT_NAME(fk.referenced_object_id), rc.name,
@@ -280,6 +280,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             column,
             descending,
             is_computed,
+            is_included,
         ) in cursor.fetchall():
             constraint = constraints.setdefault(
                 name,
@@ -299,7 +300,8 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
                 constraint["definition"] = condition
             hidden = is_computed and column.startswith(HIDDEN_PREFIX)
             constraint["columns"].append(None if hidden else column)
-            constraint["orders"].append("DESC" if descending else "ASC")
+            if not is_included:
+                constraint["orders"].append("DESC" if descending else "ASC")
         cursor.execute(_FOREIGN_KEYS, target)
         for name, column, schema, other_table, other_column, is_default in cursor.fetchall():
             constraint = constraints.setdefault(

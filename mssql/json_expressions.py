@@ -68,8 +68,7 @@ class _Document:
         # OPENJSON refuses a document that is a bare string or number (error 13609).
         document = f"CASE WHEN ISJSON({self.sql}) = 1 THEN {self.sql} END"
         document_params = (*self.params, *self.params)
-        # A literal, as its quotes are doubled and its percent signs too; the parser wants no parameter here.
-        where = "N'{}'".format(path(parents).replace("'", "''").replace("%", "%%"))
+        where = self._literal(path(parents))
         sql = f"FROM OPENJSON({document}, {where}) WHERE [key] = %s"
         params = (*document_params, final)
         if is_index(final):
@@ -84,6 +83,17 @@ class _Document:
         sql, entry_params = self.entry()
         return f"(SELECT TOP (1) {column} {sql})", (*params, *entry_params)
 
+    def scalar(self) -> SQL:
+        """Return the text under the keys by JSON_VALUE, which an index on a computed column can answer."""
+        where = self._literal(path(self.keys))
+        sql = f"COALESCE(JSON_VALUE({self.sql}, {where}), JSON_QUERY({self.sql}, {where}))"
+        return sql, (*self.params, *self.params)
+
+    @staticmethod
+    def _literal(path: str) -> str:
+        """Return a path as a literal: Microsoft's parser takes no parameter there."""
+        return "N'{}'".format(path.replace("'", "''").replace("%", "%%"))
+
     def has(self, *more: str, final_may_be_index: bool) -> SQL:
         sql, params = self.entry(*more, final_may_be_index=final_may_be_index)
         return f"EXISTS (SELECT 1 {sql})", params
@@ -92,12 +102,19 @@ class _Document:
 @implements(lookups.KeyTransform)
 def key_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
     """Give JSON, which Django decodes."""
-    return _Document(node, compiler).value(AS_JSON)
+    document = _Document(node, compiler)
+    return document.scalar() if in_table_definition(compiler) else document.value(AS_JSON)
 
 
 @implements(lookups.KeyTextTransform)
 def key_text_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    return _Document(node, compiler).value(AS_TEXT)
+    document = _Document(node, compiler)
+    return document.scalar() if in_table_definition(compiler) else document.value(AS_TEXT)
+
+
+def in_table_definition(compiler: SQLCompiler) -> bool:
+    """Say whether this is for a computed column, a check or an index, which take no subquery (error 1046)."""
+    return not compiler.query.alias_cols
 
 
 def _decoded(params: Sequence[Any]) -> Iterator[Any]:
@@ -141,7 +158,12 @@ def key_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> 
     document = _Document(node.lhs, compiler)
     if node.rhs_is_direct_value():
         _, params = node.process_rhs(compiler, connection)
-        return _any_of(document, list(_decoded(params)), connection)
+        values = list(_decoded(params))
+        if in_table_definition(compiler):
+            sql, scalar_params = document.scalar()
+            text = values[0] if isinstance(values[0], str) else json.dumps(values[0])
+            return f"{sql} {BINARY} = %s", (*scalar_params, text)
+        return _any_of(document, values, connection)
     lhs_sql, lhs_params = document.value(AS_JSON)
     rhs_sql, rhs_params = compiler.compile(node.rhs)
     return f"{lhs_sql} {BINARY} = {rhs_sql}", (*lhs_params, *rhs_params)

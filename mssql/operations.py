@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.conf import settings
-from django.db import NotSupportedError
+from django.db import DataError, NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Field
 from django.db.models.expressions import RawSQL
@@ -52,13 +52,20 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     @staticmethod
     def split_table_name(name: str) -> tuple[str | None, str]:
-        """Split ``Meta.db_table`` into schema (None: the login's default) and table, both without brackets."""
-        inner = name[1:-1] if name.startswith("[") and name.endswith("]") else name
-        schema, separator, table = inner.partition("].[")
-        if separator and schema and table and not set("[]") & set(schema + table):
-            return schema, table
-        if inner is not name and not set("[]") & set(inner):
-            return None, inner
+        """Split ``Meta.db_table`` into schema (None: the login's default) and table, both without quotes.
+
+        >>> [DatabaseOperations.split_table_name(name) for name in ("a", "[s].[a]", "s].[a", '"s"."a"', "a]b")]
+        [(None, 'a'), ('s', 'a'), ('s', 'a'), ('s', 'a'), (None, 'a]b')]
+        """
+        for opening, closing in ("[]", '""'):
+            inner = name
+            if len(name) > 2 and name[0] == opening and name[-1] == closing:
+                inner = name[1:-1]
+            schema, separator, table = inner.partition(f"{closing}.{opening}")
+            if separator and schema and table and not {opening, closing} & set(schema + table):
+                return schema, table
+            if inner is not name and not {opening, closing} & set(inner):
+                return None, inner
         return None, name
 
     def max_name_length(self) -> int:
@@ -73,7 +80,10 @@ class DatabaseOperations(BaseDatabaseOperations):
         return None
 
     def limit_offset_sql(self, low_mark: int | None, high_mark: int | None) -> str:
+        """Return TOP, which follows SELECT, or OFFSET, which follows ORDER BY."""
         limit, offset = self._get_limit_offset_params(low_mark, high_mark)
+        if not offset:
+            return f"TOP ({limit:d})"
         sql = f"OFFSET {offset:d} ROWS"
         return f"{sql} FETCH NEXT {limit:d} ROWS ONLY" if limit else sql
 
@@ -116,7 +126,9 @@ class DatabaseOperations(BaseDatabaseOperations):
         return "DEFAULT"
 
     def bulk_batch_size(self, fields: Sequence[Field], objs: Sequence[Any]) -> int:
-        if bulk.as_json(fields, self.connection):
+        # bulk_update() names the key twice, and its statement wants a parameter for each value.
+        rows_of_values = len(set(fields)) < len(fields)
+        if not rows_of_values and bulk.as_json(fields, self.connection):
             return min(len(objs), bulk.MAX_ROWS) or 1
         return super().bulk_batch_size(fields, objs)
 
@@ -276,7 +288,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     ) -> tuple[str, type_params]:
         part = "iso_week" if lookup_type == "week" else lookup_type
         if lookup_type not in {"year", "quarter", "month", "week", "day", "hour", "minute", "second"}:
-            raise ValueError(f"Invalid lookup type: {lookup_type!r}")
+            raise DataError(f"Invalid lookup type: {lookup_type!r}")
         if self.connection.features.supports_datetrunc:
             return f"DATETRUNC({part}, CAST({sql} AS {data_type}))", params
         if data_type == "time":
@@ -369,7 +381,8 @@ class DatabaseOperations(BaseDatabaseOperations):
             case "<<":
                 return f"({lhs} * POWER(CAST(2 AS bigint), {rhs}))"
             case ">>":
-                return f"FLOOR({lhs} / POWER(CAST(2 AS bigint), {rhs}))"
+                # Division of integers cuts towards zero, a shift goes down.
+                return f"FLOOR(CAST({lhs} AS decimal(19, 0)) / POWER(CAST(2 AS decimal(19, 0)), {rhs}))"
         return super().combine_expression(connector, sub_expressions)
 
     def conditional_expression_supported_in_where_clause(self, expression: Any) -> bool:

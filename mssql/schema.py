@@ -14,11 +14,14 @@ from django.db.models import Field, FloatField
 from django.db.models.expressions import Col, OrderBy
 from django.db.models.fields import AutoFieldMixin
 
-from mssql.dependents import Dependent, TableDependents, renamed
+from mssql.dependents import STANDS_IN_THE_WAY_OF_GROWTH, Dependent, TableDependents, renamed
 from mssql.introspection import HIDDEN_PREFIX
 
 _NAME = r"\[(?:[^\]]|\]\])*\]"
 _ALTER_COLUMN = re.compile(rf"ALTER TABLE (?P<table>(?:{_NAME}\.)?{_NAME}) ALTER COLUMN (?P<column>{_NAME}) ")
+_SIZED_TYPE = re.compile(
+    r"(?P<type>n?varchar|varbinary)\((?P<size>\d+)\)(?: COLLATE (?P<collation>\w+))? (?P<null>(?:NOT )?NULL)"
+)
 _UNINDEXABLE = frozenset({"nvarchar(max)", "varchar(max)", "varbinary(max)", "xml", "json", "text", "ntext"})
 
 
@@ -29,6 +32,12 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     sql_alter_column_not_null = "ALTER COLUMN %(column)s %(type)s NOT NULL"
     sql_delete_table = "DROP TABLE %(table)s"
     sql_delete_column = "ALTER TABLE %(table)s DROP COLUMN %(column)s"
+
+    sql_create_column_inline_fk = (
+        "CONSTRAINT %(name)s REFERENCES %(to_table)s (%(to_column)s)"
+        # Django 6.1 and newer fill in the rule.
+        + ("%(on_delete_db)s" if hasattr(BaseDatabaseSchemaEditor, "_create_on_delete_sql") else "")
+    )
 
     sql_create_index = "CREATE INDEX %(name)s ON %(table)s (%(columns)s)%(include)s%(condition)s%(extra)s"
     sql_create_unique_index = (
@@ -46,8 +55,31 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             super().execute(sql, params)
             return
         column = match["column"][1:-1].replace("]]", "]")
-        with self._set_aside(self._dependents(match["table"]).of_column(column)):
+        dependents = self._dependents(match["table"]).of_column(column)
+        if dependents and self._only_grows(match["table"], column, sql[match.end() :]):
+            dependents = [each for each in dependents if each.kind in STANDS_IN_THE_WAY_OF_GROWTH]
+        with self._set_aside(dependents):
             super().execute(sql, params)
+
+    def _only_grows(self, table: str, column: str, definition: str) -> bool:
+        """Say whether a column of text or bytes gets room for more and stays as it is otherwise.
+
+        Its indexes, checks and default may stay then
+        (https://learn.microsoft.com/sql/t-sql/statements/alter-table-transact-sql, ALTER COLUMN).
+        """
+        match = _SIZED_TYPE.fullmatch(definition)
+        if match is None:
+            return False
+        for known in self.connection.introspection.get_columns(self._fetch, table):
+            if known.name.lower() == column.lower():
+                return (
+                    known.type_name == match["type"]
+                    and known.characters is not None
+                    and known.characters <= int(match["size"])
+                    and known.is_nullable == (match["null"] == "NULL")
+                    and (match["collation"] or known.database_collation) == known.collation
+                )
+        return False
 
     def _fetch(self, sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
         with self.connection.cursor() as cursor:
@@ -420,10 +452,11 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     def _is_index(self, model: Any, name: str) -> bool:
         """Say whether a unique key is an index of its own, which DROP CONSTRAINT does not know."""
         rows = self._fetch(
-            "SELECT is_unique_constraint FROM sys.indexes WHERE object_id = OBJECT_ID(%s) AND name = %s",
+            "SELECT 1 FROM sys.indexes WHERE object_id = OBJECT_ID(%s) AND name = %s "
+            "AND is_unique_constraint = 0 AND is_primary_key = 0",
             [self.quote_name(model._meta.db_table), name],
         )
-        return bool(rows) and not rows[0][0]
+        return bool(rows)
 
     def _rename_index_sql(self, model: Any, old_name: str, new_name: str) -> Statement:
         index = f"{self.quote_name(model._meta.db_table)}.{self._bracket(old_name)}"

@@ -8,8 +8,8 @@ from functools import cache
 from django.db import NotSupportedError
 from tzlocal.windows_tz import tz_win
 
-# What str(tzinfo) and tzinfo.tzname(None) give for fixed offsets: "UTC+05:30", "+0530", "-03:00".
-_FIXED_OFFSET = re.compile(r"^(?:UTC|GMT)?(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2})$")
+# What str(tzinfo) and tzinfo.tzname(None) give for fixed offsets: "UTC+05:30", "+0530", "-03".
+_FIXED_OFFSET = re.compile(r"^(?:UTC|GMT)?(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2})?$")
 _UTC_NAMES = frozenset(
     {"UTC", "Etc/UTC", "Etc/UCT", "Etc/Universal", "Etc/Zulu", "GMT", "UCT", "Universal", "Zulu"}
 )
@@ -33,7 +33,7 @@ def convert_sql(source: str, target: str) -> str:
 def fixed_offset(name: str) -> str | None:
     """Return ``+hh:mm`` for the name of a fixed offset, else None."""
     if match := _FIXED_OFFSET.match(name):
-        return f"{match['sign']}{match['hours']}:{match['minutes']}"
+        return f"{match['sign']}{match['hours']}:{match['minutes'] or '00'}"
     return None
 
 
