@@ -90,7 +90,18 @@ def otlp_receiver() -> Iterator[None]:
     try:
         yield
     finally:
+        _stop_exporting()
         receiver.stop()
+
+
+def _stop_exporting() -> None:
+    """Send what is waiting while the receiver still listens; the SDK's own exit hook comes too late for that."""
+    from opentelemetry import _logs, metrics, trace
+
+    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
+        shutdown = getattr(provider, "shutdown", None)
+        if shutdown is not None:
+            shutdown()
 
 
 def prepare_database() -> None:
@@ -164,9 +175,9 @@ def main() -> int:
             )
         with ExitStack() as running:
             name = running.enter_context(database_server(state))
-            running.enter_context(otlp_receiver())
             print(f"Database: {name}.", flush=True)
             prepare_database()
+            running.enter_context(otlp_receiver())
             server = site(options.port)
             running.callback(server.server_close)
             address = f"http://{HOST}:{server.server_address[1]}"

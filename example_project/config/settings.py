@@ -44,7 +44,7 @@ DATABASES = {
                 "query_log": {"slow_ms": 250},
             },
             "pool": True,
-            "retry": {"attempts": 4},
+            "retry": {"transaction": {"attempts": 5}},
         },
     }
 }
