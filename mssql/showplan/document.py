@@ -9,7 +9,7 @@ from xml.parsers import expat
 # megabytes, some hundred levels. A hostile one must not cost more than a second to refuse.
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 4_000
-MAX_ELEMENTS = 250_000
+MAX_ELEMENTS = 120_000
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>")
 _DECLARED_ENCODING = re.compile(rb"""^\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")

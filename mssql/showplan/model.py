@@ -1,11 +1,14 @@
 """A plan as data: statements, operators, counters, warnings, missing indexes, parameters, waits."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 JSON = dict[str, Any]
+
+_PADDING = re.compile(r"_{4,}[0-9A-F]{12}$")
 
 
 def quote(name: str) -> str:
@@ -142,7 +145,12 @@ class MissingIndex:
 
     @property
     def table_name(self) -> str:
-        return ".".join(part for part in (self.schema, self.table) if part)
+        return ".".join(part for part in (self.schema, self.own_table) if part)
+
+    @property
+    def own_table(self) -> str:
+        """The table as its session names it: tempdb pads a temporary table's name and numbers it."""
+        return _PADDING.sub("", self.table) if self.table.startswith("#") else self.table
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -152,17 +160,13 @@ class MissingIndex:
     @property
     def index_name(self) -> str:
         """A name that says table and key; within the 128 characters of sysname."""
-        return "_".join(("IX", self.table.lstrip("#"), *self.keys))[:116]
+        return "_".join(("IX", self.own_table.lstrip("#"), *self.keys))[:116]
 
     @property
     def ddl(self) -> str:
         """A CREATE INDEX statement that runs as it stands."""
-        # The database is left out for a temporary table: its plan names tempdb, its session does not.
-        parts = (
-            (self.schema, self.table)
-            if self.table.startswith("#")
-            else (self.database, self.schema, self.table)
-        )
+        # A temporary table is found by its own name alone: its plan names tempdb, its session does not.
+        parts = (self.own_table,) if self.table.startswith("#") else (self.database, self.schema, self.table)
         target = ".".join(quote(part) for part in parts if part)
         keys, include = (self.keys, self.include) if self.keys else (self.include[:1], self.include[1:])
         statement = f"CREATE NONCLUSTERED INDEX {quote(self.index_name)}\nON {target} ({_names(keys)})"

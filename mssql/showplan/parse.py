@@ -170,7 +170,7 @@ def _query_plans(statement: Element) -> Iterable[QueryPlan]:
 
 def _query_plan(element: Element, operation: str) -> QueryPlan:
     plan = QueryPlan(operation=operation, properties=dict(element.attributes))
-    plan.roots = tuple(_operator(child) for child in element.all("RelOp"))
+    plan.roots = tuple(_operator(child) for child in _child_relops(element))
     plan.objects = tuple(_object(item) for item in element.walk(stop="RelOp") if item.tag == "Object")
     for child in element.children:
         if child.tag == "Warnings":

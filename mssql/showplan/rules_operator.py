@@ -422,7 +422,7 @@ def row_estimate(subject: Subject, operator: Operator) -> Result:
     # The error is inherited from below: it is reported where it begins.
     for child in operator.children:
         below = child.row_factor
-        if below is not None and (below >= 10 if ratio >= 10 else below <= 0.1):
+        if below is not None and not _is_bitmap(child) and (below >= 10 if ratio >= 10 else below <= 0.1):
             return
     # A row goal stops its input early on purpose: fewer rows than estimated are no error there.
     if ratio < 1 and (_under_row_goal(operator) or _is_bitmap(operator)):

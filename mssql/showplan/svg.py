@@ -44,6 +44,8 @@ _ICONS: Mapping[str, tuple[str, str]] = {
     "function": ("#64748b", "M15 4c-3-1-4 1-4 4v9c0 3-1 4-4 3M7.5 11h7M15 13l5 6M20 13l-5 6"),
     "remote": ("#0369a1", "M7 18a4.5 4.5 0 0 1 .5-9A6 6 0 0 1 19 10a4 4 0 0 1-1 8zM12 12v6"),
     "concat": ("#64748b", "M4 5h7v6H4zM4 14h7v6H4zM15 8v9M15 12.5h6M18.5 10l2.5 2.5-2.5 2.5"),
+    "segment": ("#64748b", "M4 5h16v14H4zM4 12h16M12 5v14"),
+    "split": ("#64748b", "M4 12h6M10 12l8-6M10 12l8 6M14.5 5.5L19 5l-1 4.5M18 14.5l1 4.5-4.5-.5"),
     "check": ("#64748b", "M12 3l8 3v6c0 5-4 8-8 9-4-1-8-4-8-9V6zM8.5 12l2.5 2.5L15.5 10"),
     "operator": ("#64748b", "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 3v3M12 18v3M3 12h3M18 12h3"),
     "statement": ("#0b5cad", "M4 5h16v14H4zM4 9.5h16M8 13l2.5 2L8 17M12.5 17H16"),
@@ -58,7 +60,8 @@ _FAMILIES = (
     ("aggregate", "aggregate"), ("sequence project", "aggregate"), ("parallelism", "exchange"),
     ("streams", "exchange"), ("filter", "filter"), ("bitmap", "filter"), ("top", "top"), ("compute", "compute"),
     ("function", "function"), ("concat", "concat"), ("sequence", "concat"), ("switch", "concat"),
-    ("union", "concat"), ("assert", "check"), ("references check", "check"),
+    ("union", "concat"), ("assert", "check"), ("references check", "check"), ("segment", "segment"), ("split", "split"),
+    ("collapse", "split"),
 )  # fmt: skip
 
 

@@ -82,9 +82,11 @@ def policy(get_response: Any) -> Any:
 policy.sync_capable = policy.async_capable = True  # type: ignore[attr-defined]
 
 CUSTOMER = (
-    "SELECT TOP (21) [shop_customer].[id], [shop_customer].[name] FROM [shop_customer] WHERE [shop_customer].[id] = ?"
+    "SELECT [shop_customer].[id], [shop_customer].[name] FROM [shop_customer] WHERE [shop_customer].[id] = ?"
 )
-ORDERS = "SELECT [shop_order].[id], [shop_order].[number] FROM [shop_order] ORDER BY [shop_order].[placed] DESC"
+ORDERS = (
+    "SELECT [shop_order].[id], [shop_order].[number] FROM [shop_order] ORDER BY [shop_order].[placed] DESC"
+)
 REPORT = (
     "SELECT [shop_product].[name], SUM([shop_orderline].[quantity]) AS [sold] FROM [shop_orderline] INNER JOIN "
     "[shop_product] ON ([shop_orderline].[product_id] = [shop_product].[id]) WHERE [shop_product].[name] LIKE ? "
