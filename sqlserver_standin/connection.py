@@ -349,8 +349,11 @@ class Connection:
         if self._closing:
             raise ConnectionClosed("the client left while its request ran")
         if attention:
+            # Two messages, as SQL Server answers: the request ends in error, then the attention is acknowledged.
             self._record("attention", "")
-            response.acknowledge_attention()
+            response.done(Token.DONE, DoneStatus.ERROR)
+            response.finish()
+            self._response().acknowledge_attention()
         else:
             self._finish(response, fault)
 

@@ -196,6 +196,6 @@ class Response:
         self._sink.send(data[: len(data) // 2] if cut else data)
 
     def acknowledge_attention(self) -> None:
-        """End the message with the acknowledgement of an attention."""
-        self.done(Token.DONE, DoneStatus.ATTENTION)
+        """Send the message that acknowledges an attention."""
+        self.done(Token.DONE, DoneStatus.ATTENTION, command=Token.DONE)
         self.finish()

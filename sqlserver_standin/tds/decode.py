@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import struct
 import uuid
 from collections.abc import Callable
@@ -69,6 +70,14 @@ _INTEGERS = {1: "tinyint", 2: "smallint", 4: "int", 8: "bigint"}
 Value = tuple[SqlType, Any]
 
 
+class InvalidValue(Exception):
+    """Bytes of the right shape that are no value of their type, such as a date after the year 9999."""
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__(f"not a valid instance of data type {type_name}")
+        self.type_name = type_name
+
+
 def read_typed_value(buffer: Buffer) -> Value:
     """A TYPE_INFO and the value that follows it."""
     token = buffer.u8()
@@ -98,7 +107,10 @@ def _integer(raw: bytes) -> int:
 
 
 def _float(raw: bytes) -> float:
-    return float(struct.unpack("<d" if len(raw) == 8 else "<f", raw)[0])
+    value = float(struct.unpack("<d" if len(raw) == 8 else "<f", raw)[0])
+    if not math.isfinite(value):  # SQL Server knows neither NaN nor infinity.
+        raise InvalidValue("float" if len(raw) == 8 else "real")
+    return value
 
 
 def _money(raw: bytes) -> Decimal:
@@ -117,8 +129,8 @@ def _datetime(raw: bytes) -> datetime.datetime:
             return _EPOCH_1900 + datetime.timedelta(days=days, milliseconds=milliseconds)
         days, minutes = struct.unpack("<HH", raw)
         return _EPOCH_1900 + datetime.timedelta(days=days, minutes=minutes)
-    except OverflowError as error:
-        raise ProtocolError(f"a datetime value lies outside of the calendar: {error}") from None
+    except OverflowError:
+        raise InvalidValue("datetime") from None
 
 
 # -- types with a one-byte length --------------------------------------------------------------------------------
@@ -148,7 +160,7 @@ def _read_decimal(buffer: Buffer) -> Value:
     buffer.u8()
     precision, scale = buffer.u8(), buffer.u8()
     if not 1 <= precision <= 38 or scale > precision:
-        raise ProtocolError(f"decimal({precision}, {scale}) does not exist")
+        raise InvalidValue("decimal")
     sql_type = SqlType("decimal", precision=precision, scale=scale)
     length = buffer.u8()
     return sql_type, decode_decimal(buffer.take(length), scale) if length else None
@@ -174,7 +186,7 @@ def _read_date(buffer: Buffer) -> Value:
 def _days(raw: bytes) -> datetime.date:
     ordinal = int.from_bytes(raw, "little") + _DAY_ONE
     if ordinal > _LAST_DAY:
-        raise ProtocolError("a date lies after the year 9999")
+        raise InvalidValue("date")
     return datetime.date.fromordinal(ordinal)
 
 
@@ -182,7 +194,7 @@ def _time_of_day(raw: bytes, scale: int) -> datetime.time:
     """Ticks of 10**-scale seconds since midnight; microseconds are the finest that the stand-in keeps."""
     microseconds = int.from_bytes(raw, "little") * 10_000_000 // 10**scale // 10
     if microseconds >= 86_400_000_000:
-        raise ProtocolError("a time lies after midnight")
+        raise InvalidValue("time")
     seconds, microsecond = divmod(microseconds, 1_000_000)
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
@@ -220,12 +232,12 @@ def _datetimeoffset(raw: bytes, scale: int) -> datetime.datetime:
     utc = _datetime2(raw[:-2], scale)
     (offset,) = struct.unpack("<h", raw[-2:])
     if not -14 * 60 <= offset <= 14 * 60:
-        raise ProtocolError(f"an offset of {offset} minutes does not exist")
+        raise InvalidValue("datetimeoffset")
     delta = datetime.timedelta(minutes=offset)
     try:
         return (utc + delta).replace(tzinfo=datetime.timezone(delta))
     except OverflowError:
-        raise ProtocolError("a datetimeoffset lies outside of the calendar") from None
+        raise InvalidValue("datetimeoffset") from None
 
 
 def _read_guid(buffer: Buffer) -> Value:
@@ -333,7 +345,7 @@ def _read_variant(buffer: Buffer) -> Value:
     raw = inner.take(inner.size - inner.position)
     try:
         return sql_type, _variant_value(token, properties, raw)
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):
         raise ProtocolError(f"a sql_variant of base type 0x{token:02X} is malformed") from None
 
 
@@ -350,7 +362,7 @@ def _variant_value(token: int, properties: bytes, raw: bytes) -> Any:
         case 0x3A | 0x3D:
             return _datetime(raw)
         case 0x24:
-            return uuid.UUID(bytes_le=raw.ljust(16, b"\0")[:16])
+            return uuid.UUID(bytes_le=raw)
         case 0x6A | 0x6C:
             return decode_decimal(raw, properties[1])
         case 0x28:

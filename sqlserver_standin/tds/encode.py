@@ -346,9 +346,7 @@ def _image(_: SqlType) -> Codec:
 
 def _xml(_: SqlType) -> Codec:
     # No schema collection. Values are UTF-16 without a byte order mark: drivers hand on what they get.
-    return Codec(
-        bytes([decode.XML, 0]), _partially_counted(encode_text), _NULL_PLP
-    )
+    return Codec(bytes([decode.XML, 0]), _partially_counted(encode_text), _NULL_PLP)
 
 
 def _uniqueidentifier(_: SqlType) -> Codec:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from sqlserver_standin.events import Parameter
+from sqlserver_standin.events import Parameter, SqlError
 from sqlserver_standin.tds.buffer import Buffer, decode_text
-from sqlserver_standin.tds.decode import read_typed_value
+from sqlserver_standin.tds.decode import InvalidValue, read_typed_value
 from sqlserver_standin.tds.packets import ProtocolError
 
 _MARS_HEADER = 2
@@ -93,18 +93,28 @@ def _parse_call(buffer: Buffer) -> Call:
     else:
         name = buffer.text(length)
     buffer.u16()  # Option flags: recompile, and leave out metadata, which a server may send all the same.
-    parameters = []
+    parameters: list[Parameter] = []
     while not buffer.exhausted and buffer.peek() not in _SEPARATORS:
-        parameters.append(_parse_parameter(buffer))
+        parameters.append(_parse_parameter(buffer, len(parameters) + 1))
     return Call(name, tuple(parameters))
 
 
-def _parse_parameter(buffer: Buffer) -> Parameter:
+_INVALID_VALUE = (
+    "The incoming tabular data stream (TDS) remote procedure call (RPC) protocol stream is incorrect. "
+    'Parameter {} ("{}"): The supplied value is not a valid instance of data type {}. Check the source data for '
+    "invalid values. An example of an invalid value is data of numeric type with scale greater than precision."
+)
+
+
+def _parse_parameter(buffer: Buffer, number: int) -> Parameter:
     name = buffer.text(buffer.u8())
     flags = buffer.u8()
     if flags & _ENCRYPTED:
         raise ProtocolError("a parameter is encrypted, and column encryption was not negotiated")
-    sql_type, value = read_typed_value(buffer)
+    try:
+        sql_type, value = read_typed_value(buffer)
+    except InvalidValue as error:
+        raise SqlError(8023, _INVALID_VALUE.format(number, name, error.type_name), state=1) from None
     return Parameter(name, sql_type, value, output=bool(flags & _BY_REFERENCE))
 
 

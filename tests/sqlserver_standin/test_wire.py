@@ -436,6 +436,19 @@ class TestErrors:
             connection.execute("crash oops")
         assert tuple(connection.execute("echo ?", 1).fetchone()) == (1,)
 
+    def test_an_impossible_value_is_8023_and_the_connection_lives_on(self, echo: Server) -> None:
+        late = b"\x00\x00\x28\x03\xff\xff\xff"
+        with RawClient(echo.port) as client:
+            client.log_in()
+            client.send(
+                3, HEADERS + struct.pack("<HHH", 0xFFFF, 10, 0) + nvarchar("x") + nvarchar("@a date") + late
+            )
+            answer = parse_answer(client.receive())
+            assert answer.errors[0][0] == 8023
+            assert 'Parameter 3 ("")' in answer.errors[0][1]
+            client.send(1, batch("anything"))
+            assert parse_answer(client.receive()).done == [(DONE, 0, 0)]
+
     def test_a_missing_parameter_is_8178(self, echo: Server) -> None:
         with RawClient(echo.port) as client:
             client.log_in()
@@ -482,6 +495,7 @@ class TestSession:
             time.sleep(0.2)
             begin = time.monotonic()
             client.send(6, b"")
+            assert parse_answer(client.receive()).done == [(DONE, ERROR, 0)]
             assert parse_answer(client.receive()).done == [(DONE, ATTENTION, 0)]
             assert time.monotonic() - begin < 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import struct
 import uuid
 from decimal import Decimal
@@ -189,13 +190,8 @@ def test_rows_with_many_nulls_are_compressed() -> None:
         b"\x00",
         bytes([decode.INTN, 3, 0]),
         bytes([decode.INTN, 4, 4, 1]),
-        bytes([decode.DECIMALN, 17, 39, 0, 0]),
-        bytes([decode.DECIMALN, 17, 5, 6, 0]),
-        bytes([decode.DATE, 3, 0xFF, 0xFF, 0xFF]),
         bytes([decode.TIME, 9, 0]),
-        bytes([decode.TIME, 0, 3, 0xFF, 0xFF, 0xFF]),
         bytes([decode.GUID, 16, 5]),
-        bytes([decode.DATETIMN, 8, 8]) + b"\xff\xff\xff\x7f" + bytes(4),
         bytes([decode.NVARCHAR]) + struct.pack("<H", 8) + bytes(5) + struct.pack("<H", 3) + b"abc",
         bytes([decode.NVARCHAR, 0xFF, 0xFF]) + bytes(5) + struct.pack("<QI", 4, 2) + b"ab" + bytes(4),
         bytes([decode.SQL_VARIANT]) + struct.pack("<II", 8009, 3) + bytes([0x6C, 0, 1]),
@@ -207,8 +203,26 @@ def test_a_malformed_value_is_a_protocol_error(message: bytes) -> None:
         decode.read_typed_value(Buffer(message))
 
 
+@pytest.mark.parametrize(
+    ("message", "type_name"),
+    [
+        (bytes([decode.DECIMALN, 17, 39, 0, 0]), "decimal"),
+        (bytes([decode.DECIMALN, 17, 5, 6, 0]), "decimal"),
+        (bytes([decode.DATE, 3, 0xFF, 0xFF, 0xFF]), "date"),
+        (bytes([decode.TIME, 0, 3, 0xFF, 0xFF, 0xFF]), "time"),
+        (bytes([decode.DATETIMN, 8, 8]) + b"\xff\xff\xff\x7f" + bytes(4), "datetime"),
+        (bytes([decode.DATETIMEOFFSET, 0, 8]) + bytes(6) + b"\xff\x7f", "datetimeoffset"),
+        (bytes([decode.FLTN, 8, 8]) + struct.pack("<d", math.nan), "float"),
+    ],
+    ids=lambda item: item if isinstance(item, str) else "",
+)
+def test_an_impossible_value_is_told_from_a_broken_message(message: bytes, type_name: str) -> None:
+    with pytest.raises(decode.InvalidValue, match=type_name):
+        decode.read_typed_value(Buffer(message))
+
+
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_reader(message: bytes) -> None:
     # A refusal (SqlError) names what the stand-in does not do: table-valued and CLR parameters.
-    with contextlib.suppress(ProtocolError, SqlError):
+    with contextlib.suppress(ProtocolError, decode.InvalidValue, SqlError):
         decode.read_typed_value(Buffer(message))

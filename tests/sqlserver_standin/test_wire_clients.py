@@ -1,0 +1,317 @@
+"""Clients that no one here wrote log in, and send and receive each data type."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import json
+import os
+import shutil
+import struct
+import subprocess
+import textwrap
+import uuid
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mssql.odbc import pyodbc
+from tests.sqlserver_standin.wire_support import driver_path
+
+if TYPE_CHECKING:
+    from tests.conftest import Server
+
+OFFSET = datetime.timezone(datetime.timedelta(hours=5, minutes=30))
+
+VALUES: list[tuple[str, Any]] = [
+    ("bit", True),
+    ("tinyint", 255),
+    ("smallint", -32768),
+    ("int", -(2**31)),
+    ("bigint", 2**63 - 1),
+    ("float", -1.5e300),
+    ("real", 0.25),
+    ("decimal(38, 10)", Decimal("-1234567890123456789.0123456789")),
+    ("money", Decimal("-922337203685477.5807")),
+    ("smallmoney", Decimal("214748.3647")),
+    ("date", datetime.date(1753, 1, 1)),  # FreeTDS and mssql-python send none before
+    ("time(6)", datetime.time(23, 59, 59, 999999)),
+    ("datetime2(6)", datetime.datetime(9999, 12, 31, 23, 59, 59, 999999)),
+    ("datetime", datetime.datetime(1753, 1, 1, 23, 59, 59, 997000)),
+    ("smalldatetime", datetime.datetime(2079, 6, 6, 23, 59)),
+    ("datetimeoffset(6)", datetime.datetime(2024, 2, 29, 1, 2, 3, 456789, tzinfo=OFFSET)),
+    ("char(5)", "ab   "),
+    ("varchar(20)", "café €"),
+    ("varchar(max)", "é" * 20_000),
+    ("nchar(3)", "ü  "),
+    ("nvarchar(20)", "größer 😀"),
+    ("nvarchar(max)", "漢字" * 20_000),
+    ("nvarchar(10)", ""),
+    ("binary(3)", b"\x00\x01\xff"),
+    ("varbinary(20)", b"\x00\xffabc"),
+    ("varbinary(max)", bytes(range(256)) * 100),
+    ("uniqueidentifier", uuid.UUID("12345678-9abc-def0-1234-56789abcdef0")),
+    ("xml", "<a>ü</a>"),
+]
+
+# What pyodbc and FreeTDS' ODBC driver do to a parameter between them, before it is sent.
+FREETDS_SENDS_LESS = {
+    "datetime": "no fraction of a second",
+    "datetime2(6)": "no fraction of a second",
+    "varchar(max)": "4,000 characters",
+    "nvarchar(max)": "4,000 characters",
+    "varbinary(max)": "8,000 bytes",
+}
+
+Connect = Callable[["Server"], Any]
+
+
+def _odbc(encrypt: str) -> Connect:
+    def connect(server: Server) -> Any:
+        text = f"Server={server.host},{server.port};UID={server.user};PWD={server.password};DATABASE=master"
+        connection = pyodbc.connect(
+            f"Driver={driver_path()};{text};Encrypt={encrypt};TrustServerCertificate=yes", autocommit=True
+        )
+        connection.add_output_converter(-155, _datetimeoffset)
+        return connection
+
+    return connect
+
+
+def _freetds_odbc(server: Server) -> Any:
+    driver = next(Path("/usr/lib").glob("*/odbc/libtdsodbc.so"), None)
+    if driver is None:
+        pytest.skip("FreeTDS' ODBC driver is not installed (apt-get install tdsodbc)")
+    text = f"Server={server.host};Port={server.port};UID={server.user};PWD={server.password};Database=master"
+    connection = pyodbc.connect(
+        f"Driver={driver};{text};TDS_Version=7.4;ClientCharset=UTF-8", autocommit=True
+    )
+    connection.add_output_converter(-155, _datetimeoffset)
+    return connection
+
+
+def _python_tds(server: Server) -> Any:
+    pytds = pytest.importorskip("pytds")
+    return pytds.connect(
+        dsn=server.host,
+        port=int(server.port),
+        user=server.user,
+        password=server.password,
+        database="master",
+        autocommit=True,
+    )
+
+
+def _mssql_python(server: Server) -> Any:
+    mssql_python = pytest.importorskip("mssql_python")
+    text = f"SERVER={server.host},{server.port};UID={server.user};PWD={server.password};DATABASE=master"
+    return mssql_python.connect(f"{text};Encrypt=yes;TrustServerCertificate=yes;", autocommit=True)
+
+
+def _datetimeoffset(raw: bytes) -> datetime.datetime:
+    """SQL_SS_TIMESTAMPOFFSET_STRUCT."""
+    year, month, day, hour, minute, second, nanosecond, hours, minutes = struct.unpack("<6hI2h", raw)
+    zone = datetime.timezone(datetime.timedelta(hours=hours, minutes=minutes))
+    return datetime.datetime(year, month, day, hour, minute, second, nanosecond // 1000, tzinfo=zone)
+
+
+CONNECTS: dict[str, Connect] = {
+    "odbc": _odbc("no"),
+    "odbc, encrypted": _odbc("yes"),
+    "freetds odbc": _freetds_odbc,
+    "python-tds": _python_tds,
+    "mssql-python": _mssql_python,
+}
+
+
+@pytest.fixture(scope="module", params=list(CONNECTS))
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[tuple[str, Any]]:
+    connection = CONNECTS[request.param](server)
+    yield request.param, connection
+    connection.close()
+
+
+def round_trip(client: tuple[str, Any], sql_type: str, value: Any) -> Any:
+    name, connection = client
+    marker = "?"
+    if name == "python-tds":
+        import pytds
+
+        marker = "%s"
+        value = pytds.Binary(value) if isinstance(value, bytes) else value
+    elif isinstance(value, datetime.datetime) and value.tzinfo is not None and "odbc" in name:
+        value = value.isoformat(" ")  # pyodbc sends a datetime without its zone,
+    elif isinstance(value, datetime.time) and "odbc" in name:
+        value = value.isoformat()  # and a time without its fraction.
+    cursor = connection.cursor()
+    cursor.execute(f"SELECT CAST({marker} AS {sql_type}) AS value", (value,))
+    (row,) = cursor.fetchall()
+    cursor.close()
+    return row[0]
+
+
+@pytest.mark.parametrize(("sql_type", "value"), VALUES, ids=[name for name, _ in VALUES])
+def test_each_type_goes_there_and_back(client: tuple[str, Any], sql_type: str, value: Any) -> None:
+    if client[0] == "freetds odbc" and sql_type in FREETDS_SENDS_LESS:
+        pytest.skip(f"FreeTDS sends {FREETDS_SENDS_LESS[sql_type]} as a parameter")
+    answer = round_trip(client, sql_type, value)
+    if isinstance(value, uuid.UUID):
+        answer = uuid.UUID(str(answer))
+    if isinstance(answer, datetime.datetime) and isinstance(value, datetime.datetime) and value.tzinfo:
+        assert answer.utcoffset() == value.utcoffset()
+    assert answer == value
+
+
+@pytest.mark.parametrize("sql_type", [name for name, _ in VALUES])
+def test_each_type_knows_null(client: tuple[str, Any], sql_type: str) -> None:
+    _, connection = client
+    cursor = connection.cursor()
+    cursor.execute(f"SELECT CAST(NULL AS {sql_type}) AS value")
+    assert cursor.fetchall()[0][0] is None
+    cursor.close()
+
+
+def test_a_long_text_arrives_whole(client: tuple[str, Any]) -> None:
+    _, connection = client
+    cursor = connection.cursor()
+    cursor.execute("SELECT REPLICATE(CAST(N'漢字' AS nvarchar(max)), 15000) AS value")
+    assert cursor.fetchall()[0][0] == "漢字" * 15_000
+    cursor.close()
+
+
+def test_errors_carry_the_servers_text(client: tuple[str, Any]) -> None:
+    _, connection = client
+    cursor = connection.cursor()
+    with pytest.raises(Exception, match="Invalid object name 'nowhere'"):
+        cursor.execute("SELECT * FROM nowhere")
+    cursor = connection.cursor()
+    cursor.execute("SELECT 1")
+    assert cursor.fetchall()[0][0] == 1
+
+
+def test_several_result_sets_arrive(client: tuple[str, Any]) -> None:
+    _, connection = client
+    cursor = connection.cursor()
+    cursor.execute("SELECT 1 AS a; SELECT 'x' AS b, 2 AS c;")
+    assert cursor.fetchall()[0][0] == 1
+    assert cursor.nextset()
+    assert list(cursor.fetchall()[0]) == ["x", 2]
+
+
+def test_arrays_of_parameters_are_inserted(server: Server) -> None:
+    connection = _odbc("no")(server)
+    connection.execute("CREATE TABLE #array (number int NOT NULL, name nvarchar(20))")
+    cursor = connection.cursor()
+    cursor.fast_executemany = True
+    cursor.executemany(
+        "INSERT INTO #array (number, name) VALUES (?, ?)", [(number, f"n{number}") for number in range(500)]
+    )
+    assert tuple(connection.execute("SELECT COUNT(*), MAX(number) FROM #array").fetchone()) == (500, 499)
+    connection.close()
+
+
+def test_freetds_tsql_logs_in_and_selects(server: Server) -> None:
+    if shutil.which("tsql") is None:
+        pytest.skip("FreeTDS is not installed (apt-get install freetds-bin)")
+    command = ["tsql", "-H", server.host, "-p", server.port, "-U", server.user, "-P", server.password]
+    answer = subprocess.run(
+        command,
+        input="SELECT N'grün' AS word, 1.50 AS price\ngo\nSELECT * FROM nowhere\ngo\nexit\n",
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "TDSVER": "7.4", "LC_ALL": "C.UTF-8"},
+        check=True,
+    )
+    assert "grün\t1.50" in answer.stdout
+    assert "Msg 208 (severity 16, state 1)" in answer.stderr
+
+
+TEDIOUS = """
+const { Connection, Request, TYPES } = require('tedious');
+const settings = JSON.parse(process.argv[2]);
+const connection = new Connection({
+  server: settings.host,
+  authentication: { type: 'default', options: { userName: settings.user, password: settings.password } },
+  options: { port: settings.port, encrypt: settings.encrypt, trustServerCertificate: true, database: 'master' },
+});
+const answer = {};
+const run = (sql, parameters, rows) => new Promise((resolve, reject) => {
+  const request = new Request(sql, error => error ? reject(error) : resolve());
+  for (const [name, type, value, options] of parameters) request.addParameter(name, type, value, options);
+  request.on('row', columns => rows.push(columns.map(column => column.value)));
+  connection.execSql(request);
+});
+connection.connect(async error => {
+  if (error) { console.error(error.message); process.exit(1); }
+  const rows = [];
+  await run('SELECT @a, @b, @c, @d, @e, @f, @g, @h, @i', [
+    ['a', TYPES.Int, -5], ['b', TYPES.NVarChar, 'grün'], ['c', TYPES.VarBinary, Buffer.from('ab')],
+    ['d', TYPES.Decimal, 1.25, { precision: 9, scale: 2 }], ['e', TYPES.Bit, true],
+    ['f', TYPES.UniqueIdentifier, '12345678-9ABC-DEF0-1234-56789ABCDEF0'],
+    ['g', TYPES.NVarChar, 'x'.repeat(9000)], ['h', TYPES.DateTime2, new Date('2024-02-29T01:02:03.004Z')],
+    ['i', TYPES.Float, null],
+  ], rows);
+  answer.row = rows[0];
+  answer.row[2] = answer.row[2].toString();
+  answer.error = await run('SELECT 1/0', [], []).catch(error => error.number);
+  answer.cancelled = await new Promise(resolve => {
+    connection.execSqlBatch(new Request("WAITFOR DELAY '00:00:30'", error => resolve(error && error.code)));
+    setTimeout(() => connection.cancel(), 300);
+  });
+  await new Promise((resolve, reject) => connection.beginTransaction(e => e ? reject(e) : resolve()));
+  await new Promise((resolve, reject) => connection.rollbackTransaction(e => e ? reject(e) : resolve()));
+  const prepared = new Request('SELECT @x + 1', () => { connection.close(); console.log(JSON.stringify(answer)); });
+  prepared.addParameter('x', TYPES.Int);
+  prepared.on('row', columns => { answer.prepared = columns[0].value; });
+  prepared.on('prepared', () => connection.execute(prepared, { x: 4 }));
+  connection.prepare(prepared);
+});
+"""
+
+
+@pytest.mark.parametrize("encrypt", [True, False])
+def test_tedious_sends_cancels_prepares_and_rolls_back(server: Server, tmp_path: Path, encrypt: bool) -> None:
+    node = shutil.which("node")
+    if node is None or subprocess.run([node, "-e", "require('tedious')"], capture_output=True).returncode:
+        pytest.skip(
+            "tedious is not installed (npm install --global tedious, and NODE_PATH=$(npm root --global))"
+        )
+    script = tmp_path / "client.js"
+    script.write_text(textwrap.dedent(TEDIOUS))
+    settings = {
+        "host": server.host,
+        "port": int(server.port),
+        "user": server.user,
+        "password": server.password,
+        "encrypt": encrypt,
+    }
+    result = subprocess.run(
+        [node, str(script), json.dumps(settings)], capture_output=True, text=True, timeout=60, check=True
+    )
+    answer = json.loads(result.stdout)
+    assert answer == {
+        "row": [
+            -5,
+            "grün",
+            "ab",
+            1.25,
+            True,
+            "12345678-9ABC-DEF0-1234-56789ABCDEF0",
+            "x" * 9000,
+            "2024-02-29T01:02:03.004Z",
+            None,
+        ],
+        "error": 8134,
+        "cancelled": "ECANCEL",
+        "prepared": 5,
+    }
+
+
+def test_the_clients_that_ci_installs_are_there() -> None:
+    """A skip above is fine on a developer's machine only for what is not a Python package."""
+    assert importlib.util.find_spec("pytds")
+    assert importlib.util.find_spec("mssql_python")
