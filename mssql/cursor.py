@@ -42,6 +42,8 @@ class Cursor:
         self.description: Sequence[Any] | None = None
         self.rowcount = -1
         self.closed = False
+        # What was sent last, in Django's style: execute wrappers may have changed it on its way here.
+        self.executed: tuple[str, Params | None] | None = None
         self._rows: list[Row] = []
         self._position = 0
         self._fetched = 0
@@ -78,6 +80,7 @@ class Cursor:
 
     def execute(self, sql: str, params: Params | None = None) -> Cursor:
         self._ready()
+        self.executed = sql, params
         values: list[Any] = []
         declarations: list[Declaration] = []
         if params is not None:
