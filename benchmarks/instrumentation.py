@@ -123,9 +123,19 @@ def recorder(options: dict[str, Any], info: Any, tracers: Any, meters: Any) -> A
     return Recorder(info, observers, config=config)
 
 
+class Known:
+    """A pyodbc connection that tells its server, which pyodbc's own doesn't: so that dbapi carries that too."""
+
+    def __init__(self, driver: Any, info: Any) -> None:
+        self.driver = driver
+        self.database, self.host, self.port = info.database, info.server_address, info.server_port
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.driver, name)
+
+
 def cpu(statements: int, rounds: int, endpoint: str) -> None:
     """The table of CPU time."""
-    import wrapt
     from django.db import connections
     from opentelemetry.instrumentation.dbapi import instrument_connection
     from opentelemetry.metrics import NoOpMeterProvider
@@ -147,18 +157,9 @@ def cpu(statements: int, rounds: int, endpoint: str) -> None:
         session = wrapper.connection
         tracers = tracer_provider(sampler, endpoint)
 
-        class Known(wrapt.ObjectProxy):  # type: ignore[misc]
-            """A pyodbc connection says nothing of its server; here it does, so that dbapi carries that too."""
-
-            database, host, port = (
-                session.info.database,
-                session.info.server_address,
-                session.info.server_port,
-            )
-
         session.driver = instrument_connection(
             "pyodbc",
-            Known(session.driver),
+            Known(session.driver, session.info),
             "mssql",
             {"database": "database", "host": "host", "port": "port"},
             tracer_provider=tracers,
