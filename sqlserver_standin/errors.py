@@ -28,6 +28,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         1,
         "A SELECT statement that assigns a value to a variable must not be combined with data-retrieval operations.",
     ),
+    148: (15, 1, "Incorrect time syntax in time string '{}' used with {}."),
     154: (15, 1, "{} is not allowed in {}."),
     156: (15, 1, "Incorrect syntax near the keyword '{}'."),
     195: (15, 10, "'{}' is not a recognized {}."),
@@ -43,6 +44,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "Maximum stored procedure, function, trigger, or view nesting level exceeded (limit {}).",
     ),
     220: (16, 1, "Arithmetic overflow error for data type {}, value = {}."),
+    226: (16, 5, "{} statement not allowed within multi-statement transaction."),
     229: (14, 5, "The {} permission was denied on the object '{}', database '{}', schema '{}'."),
     241: (16, 1, "Conversion failed when converting date and/or time from character string."),
     242: (16, 3, "The conversion of a {} data type to a {} data type resulted in an out-of-range value."),
@@ -106,6 +108,14 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "the deadlock victim. Rerun the transaction.",
     ),
     1222: (16, 51, "Lock request time out period exceeded."),
+    1038: (
+        15,
+        5,
+        "An object or column name is missing or empty. For SELECT INTO statements, verify each column has a name. For "
+        'other statements, look for empty alias names. Aliases defined as "" or [] are not allowed. Change the alias '
+        "to a valid name.",
+    ),
+    1067: (15, 1, "The SET SHOWPLAN statements must be the only statements in the batch."),
     1088: (16, 12, 'Cannot find the object "{}" because it does not exist or you do not have permissions.'),
     1505: (
         16,
@@ -173,6 +183,12 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         16,
         1,
         "Column '{}' in table '{}' is of a type that is invalid for use as a key column in an index.",
+    ),
+    2501: (16, 45, "Cannot find a table or object with the name \"{}\". Check the system catalog."),
+    2528: (
+        10,
+        1,
+        "DBCC execution completed. If DBCC printed error messages, contact your system administrator.",
     ),
     2601: (
         14,
@@ -332,12 +348,15 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     5074: (16, 1, "The {} '{}' is dependent on {} '{}'."),
     6401: (16, 1, "Cannot roll back {}. No transaction or savepoint of that name was found."),
     6005: (10, 1, "SHUTDOWN is in progress."),
+    6106: (16, 1, "Process ID {} is not an active process ID."),
     7202: (
         11,
         2,
         "Could not find server '{}' in sys.servers. Verify that the correct server name was specified. If necessary, "
         "execute the stored procedure sp_addlinkedserver to add the server to sys.servers.",
     ),
+    7997: (16, 1, "'{}' does not contain an identity column."),
+    7998: (10, 1, "Checking identity information: current identity value '{}', current column value '{}'."),
     8101: (
         16,
         1,
@@ -446,6 +465,12 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     40000: (16, 1, "not supported by the stand-in: {}"),
     5701: (10, 2, "Changed database context to '{}'."),
     5703: (10, 1, "Changed language setting to {}."),
+    35100: (
+        16,
+        10,
+        "Error number {} in the THROW statement is outside the valid range. Specify an error number in the valid range "
+        "of 50000 to 2147483647.",
+    ),
     40515: (16, 1, "Reference to database and/or server name in '{}' is not supported in this version of SQL Server."),
 }  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +13,21 @@ from sqlserver_standin.engine import values
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.failures import ENDS_BATCH, ENDS_TRANSACTION, TERMINATES_STATEMENT
 from sqlserver_standin.engine.link import PostgresError
+from sqlserver_standin.engine.showplan import COLUMN_NAME, PlannedStatement, Showplan
 from sqlserver_standin.errors import sql_error, text, unsupported
-from sqlserver_standin.events import Done, Event, Message, Parameter, ResultSet, ReturnStatus, SqlError
+from sqlserver_standin.events import (
+    Column,
+    Done,
+    Event,
+    Message,
+    Parameter,
+    ResultSet,
+    ReturnStatus,
+    SqlError,
+)
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.translate import Translation
+from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import MAX, SqlType
 
 if TYPE_CHECKING:
@@ -146,7 +158,7 @@ class Interpreter:
             error._ends = True  # type: ignore[attr-defined]
             raise error
         yield error
-        if error.number in TERMINATES_STATEMENT:
+        if error.number in TERMINATES_STATEMENT and _verb(statement) != "SELECT":
             yield Message(3621, text(3621), line=error.line, procedure=error.procedure)
 
     # -- control of flow -------------------------------------------------------------------------------------
@@ -327,6 +339,9 @@ class Interpreter:
         if session.options.implicit_transactions and not session.transaction.count:
             yield from session.begin(None)
         translation = session.translator.statement(statement.node, self._context(frame))
+        if session.options.statistics_xml:
+            yield from self._with_actual_plan(statement, translation, frame)
+            return
         if session.transaction.doomed and translation.kind != "select":
             raise sql_error(3930)
         if translation.kind == "select_into":
@@ -360,9 +375,95 @@ class Interpreter:
             self._remember_identity(translation)
         yield Done(None if session.options.nocount else count, translation.kind)
 
-    def _assignment_columns(self, translation: Translation, frame: Frame) -> list[Any]:
-        from sqlserver_standin.events import Column
+    # -- plans -----------------------------------------------------------------------------------------------
 
+    def show_plans(self, statements: Sequence[st.Statement], frame: Frame) -> Iterator[Event]:
+        """A batch under SHOWPLAN_XML: planned, not run."""
+        planned: list[PlannedStatement] = []
+        yield from self._plan_all(statements, frame, planned)
+        if planned:
+            yield _plan_result(self._showplan().estimated(planned))
+            yield Done(1, "select")
+
+    def _plan_all(
+        self, statements: Sequence[st.Statement], frame: Frame, planned: list[PlannedStatement]
+    ) -> Iterator[Event]:
+        for statement in statements:
+            match statement:
+                case st.Data():
+                    translation = self._session.translator.statement(statement.node, self._context(frame))
+                    planned.append(self._planned(statement, translation, frame))
+                case st.Declare():
+                    for item in statement.items:
+                        if item.type is not None:
+                            frame.types = {**frame.types, item.name: item.type}
+                            frame.values[item.name] = None
+                case st.Block():
+                    yield from self._plan_all(statement.statements, frame, planned)
+                case st.If():
+                    branches = (statement.then, statement.otherwise)
+                    yield from self._plan_all([each for each in branches if each is not None], frame, planned)
+                case st.While():
+                    yield from self._plan_all([statement.body], frame, planned)
+                case st.TryCatch():
+                    yield from self._plan_all([statement.body, statement.handler], frame, planned)
+                case st.Use():
+                    # The one statement that takes effect all the same.
+                    yield from self._session.use(statement.database)
+
+    def _showplan(self) -> Showplan:
+        return Showplan(self._session)
+
+    def _planned(self, statement: st.Data, translation: Translation, frame: Frame) -> PlannedStatement:
+        return PlannedStatement(
+            statement.text,
+            _verb(statement),
+            translation.sql,
+            translation.parameters,
+            {name: describe(data_type) for name, data_type in frame.types.items()},
+            frame.values,
+            translation.before,
+        )
+
+    def _with_actual_plan(
+        self, statement: st.Data, translation: Translation, frame: Frame
+    ) -> Iterator[Event]:
+        """STATISTICS XML: the statement's answer, then its plan with what each operator did.
+
+        PostgreSQL gives a statement's rows or its plan, not both, so it runs twice; what the first run changed is
+        undone before the second.
+        """
+        session = self._session
+        own = not session.transaction.count
+        encoded, formats = self._parameters(translation, frame)
+        if own:
+            session.link.begin("READ COMMITTED")
+        try:
+            session.link.savepoint("plan")
+            result = session.link.execute(
+                f"EXPLAIN (ANALYZE, VERBOSE, BUFFERS, FORMAT JSON) {translation.sql}",
+                encoded,
+                formats,
+                translation.before,
+            )
+            plan = json.loads(result.get_value(0, 0) or b"[]")[0]
+            session.link.rollback_to("plan")
+        except PostgresError:
+            if own:
+                session.link.end("ROLLBACK")
+            raise
+        if own:
+            session.link.end("ROLLBACK")
+        if translation.kind == "select_into":
+            yield from self._select_into(translation, frame)
+        else:
+            yield from self._answer(translation, frame)
+        count = session.row_count
+        yield _plan_result(self._showplan().actual(self._planned(statement, translation, frame), plan))
+        yield Done(1, "select")
+        session.row_count = count
+
+    def _assignment_columns(self, translation: Translation, frame: Frame) -> list[Any]:
         return [Column(name, frame.types[name]) for name in translation.assignments]
 
     def _remember_identity(self, translation: Translation) -> None:
@@ -880,6 +981,10 @@ def _verb(statement: st.Statement) -> str:
     if isinstance(statement, (st.AlterTableAdd, st.AlterTableCheck, st.AlterColumn)):
         return "ALTER TABLE"
     return "SELECT"
+
+
+def _plan_result(document: str) -> ResultSet:
+    return ResultSet((Column(COLUMN_NAME, _NVARCHAR_MAX, nullable=False),), [(document,)])
 
 
 _CONTROL = (st.Block, st.If, st.While, st.Break, st.Continue, st.TryCatch)

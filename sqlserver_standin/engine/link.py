@@ -155,6 +155,18 @@ class Link:
             self._undo_statement()
             raise
 
+    def execute_unbound(self, sql: str) -> pq.abc.PGresult:
+        """Run a statement whose ``$n`` take no values: EXPLAIN (GENERIC_PLAN)."""
+        if self.in_transaction:
+            self._pipeline(self._entry(statement_savepoint=True))
+            self._open_savepoint = True
+        result = self._pg.exec_(sql.encode())
+        if result.status in _OK:
+            return result
+        failure = self._failure(result, sql)
+        self._undo_statement()
+        raise failure
+
     def script(self, statements: Sequence[str]) -> None:
         """Several statements without parameters, all or nothing."""
         if statements:

@@ -17,6 +17,7 @@ from sqlserver_standin.engine.interpreter import Frame, Interpreter
 from sqlserver_standin.engine.link import Link, PostgresError
 from sqlserver_standin.engine.metadata import SessionCatalog, TableInfo
 from sqlserver_standin.engine.names import pg_name, quote
+from sqlserver_standin.engine.statements import SetOption
 from sqlserver_standin.errors import sql_error, text
 from sqlserver_standin.events import (
     EnvironmentChange,
@@ -299,6 +300,12 @@ class Session:
             frame = Frame.of_parameters(parameters)
             statements = parse_batch(sql)
             frame.batch = sql
+            if any(isinstance(each, SetOption) and "SHOWPLAN_XML" in each.option for each in statements):
+                if len(statements) > 1:
+                    raise sql_error(1067)
+            elif self.options.showplan_xml and not rpc:
+                yield from self.interpreter.show_plans(statements, frame)
+                return
             yield from self.interpreter.run_batch(statements, frame)
             for parameter in parameters:
                 if parameter.output:
