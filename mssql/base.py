@@ -279,7 +279,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         pool = self.pool
         if pool is None:
             return self._open(conn_params)
-        session, waited_ns = pool.take()
+        session, waited_ns = pool.take(lambda: self._open(conn_params), self._renew)
         self._pool_in_use = pool
         if waited_ns is not None and session.recorder is not None:
             session.recorder.connection_acquired(waited_ns)
@@ -418,16 +418,11 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                         "CONN_MAX_AGE out (or set it to 0)."
                     )
                 pool = Pool(
-                    self._open_for_pool,
-                    self._renew,
                     PoolOptions.from_option(self.options.pool),
                     metrics=pool_metrics_for(self.instrumentation, self._connection_info()),
                 )
                 self._pools[self.alias] = pool
             return pool
-
-    def _open_for_pool(self) -> Session:
-        return self._open(self.get_connection_params())
 
     def _renew(self, session: Session) -> None:
         """Make a used session as good as new: what its last user set or left behind (temporary tables, SET options,

@@ -61,16 +61,11 @@ class Pool:
 
     def __init__(
         self,
-        connect: Callable[[], Session],
-        prepare: Callable[[Session], None],
         options: PoolOptions,
         *,
         metrics: PoolMetrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connect = connect
-        # Brings a used session into the state of a new one; raises when the connection is dead.
-        self._prepare = prepare
         self.options = options
         self._metrics = metrics
         if metrics is not None:
@@ -85,19 +80,24 @@ class Pool:
     def __len__(self) -> int:
         return self._size
 
-    def take(self) -> tuple[Session, int | None]:
-        """A session, and how many nanoseconds it was waited for; None for one that is new."""
+    def take(
+        self, connect: Callable[[], Session], renew: Callable[[Session], None]
+    ) -> tuple[Session, int | None]:
+        """A session, and how many nanoseconds it was waited for; None for one that is new.
+
+        ``renew`` brings a used session into the state of a new one, and raises when the connection is dead.
+        """
         started = time.perf_counter_ns()
         while True:
             session = self._take_idle_or_place()
             if session is None:
                 try:
-                    return self._connect(), None
+                    return connect(), None
                 except BaseException:
                     self._give_up_place()
                     raise
             try:
-                self._prepare(session)
+                renew(session)
             except pyodbc.Error:
                 # It died while it lay idle; another, or a new one, will do.
                 self._dispose(session)

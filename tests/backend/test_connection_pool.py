@@ -196,3 +196,14 @@ def test_a_bad_pool_option_is_named(option: dict[str, Any], message: str) -> Non
     with pytest.raises(ImproperlyConfigured) as caught:
         PoolOptions.from_option(option)
     assert message in str(caught.value)
+
+
+def test_every_wrapper_knows_the_server(make: Any) -> None:
+    first, second, third = make(), make(), make()
+    session_of(first)
+    first.close()
+    session_of(second)
+    assert second.features.is_sql_server_2022
+    second.close()
+    # As when SQL is compiled before a thread's first query.
+    assert third.features.is_sql_server_2022
