@@ -12,7 +12,7 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
-from sqlserver_standin.tsql.parse import Parser, unsupported
+from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.scope import Scope
 from sqlserver_standin.tsql.types import (
     DATETIME,
@@ -236,19 +236,6 @@ class ExpressionTranslator:
         operand = self.value(node.operand)
         if operand.type.name != "xml":
             raise SqlError(258, f"Cannot call methods on {describe(operand.type)}.", severity=15)
-        if node.name == "value" and len(node.arguments) == 2:
-            path, type_name = node.arguments
-            if not isinstance(path, ast.Constant) or not isinstance(type_name, ast.Constant):
-                raise SqlError(
-                    8172, 'The argument 1 of the XML data type method "value" must be a string literal.'
-                )
-            target = types.with_default_length(Parser(type_name.value).data_type(), 1)
-            text = string(f"sys.xml_value({operand.sql},{quote(path.value)})", types.NVARCHAR_MAX)
-            return convert(text, target, "explicit")
-        if node.name == "query" and len(node.arguments) == 1:
-            path = node.arguments[0]
-            if isinstance(path, ast.Constant):
-                return Value(f"sys.xml_query({operand.sql},{quote(path.value)})", SqlType("xml"))
         raise unsupported(f"xml method {node.name}()")
 
     def collate(self, node: ast.Collate) -> Value:

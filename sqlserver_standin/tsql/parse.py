@@ -21,20 +21,20 @@ RESERVED = frozenset(
     """ADD ALL ALTER AND ANY AS ASC AUTHORIZATION BACKUP BEGIN BETWEEN BREAK BROWSE BULK BY CASCADE CASE CHECK
     CHECKPOINT CLOSE CLUSTERED COALESCE COLLATE COLUMN COMMIT COMPUTE CONSTRAINT CONTAINS CONTAINSTABLE CONTINUE
     CONVERT CREATE CROSS CURRENT CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER CURSOR DATABASE DBCC
-    DEALLOCATE DECLARE DEFAULT DELETE DENY DESC DISK DISTINCT DISTRIBUTED DOUBLE DROP DUMP ELSE END ERRLVL ESCAPE
+    DEALLOCATE DECLARE DEFAULT DELETE DENY DESC DISTINCT DISTRIBUTED DOUBLE DROP ELSE END ERRLVL ESCAPE
     EXCEPT EXEC EXECUTE EXISTS EXIT EXTERNAL FETCH FILE FILLFACTOR FOR FOREIGN FREETEXT FREETEXTTABLE FROM FULL
     FUNCTION GOTO GRANT GROUP HAVING HOLDLOCK IDENTITY IDENTITY_INSERT IDENTITYCOL IF IN INDEX INNER INSERT
-    INTERSECT INTO IS JOIN KEY KILL LEFT LIKE LINENO LOAD MERGE NATIONAL NOCHECK NONCLUSTERED NOT NULL NULLIF OF OFF
+    INTERSECT INTO IS JOIN KEY KILL LEFT LIKE LINENO MERGE NATIONAL NOCHECK NONCLUSTERED NOT NULL NULLIF OF OFF
     OFFSETS ON OPEN OPENDATASOURCE OPENQUERY OPENROWSET OPENXML OPTION OR ORDER OUTER OVER PERCENT PIVOT PLAN
-    PRECISION PRIMARY PRINT PROC PROCEDURE PUBLIC RAISERROR READ READTEXT RECONFIGURE REFERENCES REPLICATION RESTORE
-    RESTRICT RETURN REVERT REVOKE RIGHT ROLLBACK ROWCOUNT ROWGUIDCOL RULE SAVE SCHEMA SECURITYAUDIT SELECT
+    PRIMARY PRINT PROC PROCEDURE PUBLIC RAISERROR READ READTEXT RECONFIGURE REFERENCES REPLICATION RESTORE
+    RESTRICT RETURN REVERT REVOKE RIGHT ROLLBACK ROWCOUNT ROWGUIDCOL RULE SAVE SCHEMA SELECT
     SESSION_USER SET SETUSER SHUTDOWN SOME STATISTICS SYSTEM_USER TABLE TABLESAMPLE TEXTSIZE THEN TO TOP TRAN
     TRANSACTION TRIGGER TRUNCATE TRY_CONVERT TSEQUAL UNION UNIQUE UNPIVOT UPDATE UPDATETEXT USE USER VALUES VARYING
     VIEW WAITFOR WHEN WHERE WHILE WITH WRITETEXT""".split()
 )
 # Reserved words that are functions all the same; those of the second line take no parentheses.
 _RESERVED_FUNCTIONS = frozenset("COALESCE LEFT RIGHT NULLIF IDENTITY".split())
-_NILADIC = frozenset("CURRENT_TIMESTAMP CURRENT_USER SESSION_USER SYSTEM_USER USER CURRENT_DATE".split())
+_NILADIC = frozenset("CURRENT_TIMESTAMP CURRENT_USER SESSION_USER SYSTEM_USER USER".split())
 _XML_METHODS = frozenset(("value", "query", "exist", "nodes", "modify"))
 _COMPARISONS = {
     "=": "=",
@@ -463,6 +463,13 @@ class Parser:
             parts.append("" if self.at(".") else self.name())
         if self.at("("):
             return self._call(tuple(parts))
+        if len(parts) > 1 and not parts[-2]:
+            raise SqlError(
+                1039,
+                "The column name is not valid. No table name was specified.",
+                severity=15,
+                line=self.token.line,
+            )
         if len(parts) == 1 and self.at("::"):
             self.fail()
         return ast.ColumnName(tuple(parts))
@@ -928,6 +935,8 @@ class Parser:
     def _joined(self) -> ast.Source:
         left = self._source()
         while True:
+            if self.at_any("TABLESAMPLE", "PIVOT", "UNPIVOT") or self.at("FOR", "SYSTEM_TIME"):
+                raise unsupported(self.token.value, self.token.line)
             kind = self._join_kind()
             if kind is None:
                 return left
@@ -992,10 +1001,7 @@ class Parser:
         if self.at("(") and not self._at_old_hints():
             return self._function_source(self._call(parts))
         alias = self._table_alias()
-        hints = self._table_hints()
-        if alias is None and hints:
-            alias = self._table_alias()
-        return ast.TableSource(parts, alias, hints)
+        return ast.TableSource(parts, alias, self._table_hints())
 
     def _source_name(self) -> tuple[str, ...] | None:
         """An object name; None (and nothing taken) for ``column.nodes(…)``."""
@@ -1229,9 +1235,7 @@ class Parser:
         elif self.at_any("EXEC", "EXECUTE"):
             statement.execute = True
         else:
-            nested = self._common_tables() if self.at("WITH") else ()
             statement.query = self.query()
-            statement.query.common = nested
         return statement
 
     def _insert_column(self) -> str:
@@ -1291,7 +1295,8 @@ class Parser:
         top = self._top()
         self.accept("INTO")
         target = self._target()
-        target.alias = self._table_alias()
+        if not self.at("USING"):
+            target.alias = self._table_alias()
         target.hints += self._table_hints()
         self.expect("USING")
         source = self._source()

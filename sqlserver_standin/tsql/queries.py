@@ -16,7 +16,7 @@ from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.scope import Relation, RelationColumn, Scope, table_relation
 from sqlserver_standin.tsql.types import BIGINT, family, is_string
 from sqlserver_standin.tsql.values import Value, identifier, string
-from sqlserver_standin.types import SqlType
+from sqlserver_standin.types import MAX, SqlType
 
 AGGREGATES = frozenset(
     (
@@ -998,7 +998,7 @@ class QueryTranslator(ExpressionTranslator):
             text = f"'[' || {text} || ']'"
         if output.root is not None:
             text = f"""'{{' || to_json('{output.root}'::text)::text || ':' || {text} || '}}'"""
-        value = string(f"({text})", SqlType("nvarchar", length=-1))
+        value = string(f"({text})", SqlType("nvarchar", length=MAX))
         sql = f"SELECT {value.sql} FROM ({translated.sql}) AS q({listed}) HAVING count(*) > 0"
         return Translated(sql, [Output("JSON_F52E2B61-18A1-11d1-B105-00805F49916B", value)])
 
@@ -1007,7 +1007,8 @@ class QueryTranslator(ExpressionTranslator):
         kind = family(value.type)
         if kind in ("integer", "decimal", "bit", "float", "money"):
             return f"to_json({value.sql})"
-        return f"to_json({convert(value, SqlType('nvarchar', length=-1), 'explicit', _JSON_STYLES.get(kind)).text}::text)"
+        text = convert(value, SqlType("nvarchar", length=MAX), "explicit", _JSON_STYLES.get(kind)).text
+        return f"to_json({text}::text)"
 
 
 _JSON_STYLES = {"datetime": "126", "date": "23", "datetimeoffset": "127"}

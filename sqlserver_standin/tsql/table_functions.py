@@ -21,7 +21,7 @@ def table_function(work: QueryTranslator, node: ast.FunctionTable) -> tuple[str,
     """(SQL, default alias, columns) of a function in FROM."""
     call = node.call
     if isinstance(call, ast.Method):
-        return _nodes(work, call, node)
+        raise unsupported(f"xml method {call.name}()")
     assert isinstance(call, ast.Call)
     if not call.schema:
         if call.name == "OPENJSON":
@@ -128,16 +128,3 @@ def _generate_series(work: QueryTranslator, call: ast.Call) -> tuple[str, str, C
     cast = f"::{types.pg_type(target)}"
     sql = f"(SELECT g.value{cast} FROM generate_series({start},{stop},{step}) AS g(value))"
     return sql, "GENERATE_SERIES", [("value", target, False)]
-
-
-def _nodes(work: QueryTranslator, call: ast.Method, node: ast.FunctionTable) -> tuple[str, str, Columns]:
-    operand = work.value(call.operand)
-    if operand.type.name != "xml" or call.name != "nodes" or len(call.arguments) != 1:
-        raise unsupported(f"{call.name}() in FROM")
-    path = call.arguments[0]
-    if not isinstance(path, ast.Constant):
-        raise unsupported("nodes() with an expression as its path")
-    if node.alias is None or len(node.columns) != 1:
-        raise SqlError(102, "Incorrect syntax near ')'.", severity=15)
-    sql = f"(SELECT n.x FROM unnest(sys.xml_nodes({operand.sql},{quote(path.value)})) AS n(x))"
-    return sql, node.alias, [(node.columns[0], SqlType("xml"), False)]

@@ -99,7 +99,7 @@ def test_openjson_with_a_schema_converts(client: Client) -> None:
            WITH (id int, p decimal(5,2), [when] date, x nvarchar(5) '$.in.x', [in] nvarchar(max) AS JSON,
                  raw varbinary(10))"""
     )
-    assert [column for column in rows[0][:2]] == [1, Decimal("2.50")]
+    assert list(rows[0][:2]) == [1, Decimal("2.50")]
     assert rows[0][3:] == ("y", '{"x": "y"}', b"\x01\x02")
     assert rows[1] == (None,) * 6
 

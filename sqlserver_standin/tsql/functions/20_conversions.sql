@@ -283,13 +283,36 @@ CREATE FUNCTION sys.pad_binary(value bytea, size int) RETURNS bytea
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN value || decode(repeat('00', greatest(size - octet_length(value), 0)), 'hex');
 
+-- The embedded PostgreSQL has no XML parser. Here is as much of one as tells well-formed content from other text.
 CREATE FUNCTION sys.checked_xml(value text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+DECLARE
+    content text := regexp_replace(value, '^\s*<\?xml[^>]*\?>\s*', '');
+    rest text := regexp_replace(content, '<!--.*?-->|<!\[CDATA\[.*?\]\]>|<\?.*?\?>', '', 'g');
+    tag text[];
+    open_tags text[] := '{}';
+    trouble text;
 BEGIN
-    IF NOT xml_is_well_formed_content(value) THEN
-        PERFORM sys.throw(9400, 'XML parsing: line 1, character 1, illegal xml character');
+    FOR tag IN
+        SELECT regexp_matches(rest, '<(/?)([[:alpha:]_:][[:alnum:]_:.-]*)((?:\s+[[:alpha:]_:][[:alnum:]_:.-]*\s*=\s*(?:"[^"<]*"|''[^''<]*''))*)\s*(/?)>', 'g')
+    LOOP
+        IF tag[1] = '/' THEN
+            IF cardinality(open_tags) = 0 OR open_tags[cardinality(open_tags)] <> tag[2] THEN
+                PERFORM sys.throw(9436, 'XML parsing: line 1, character ' || greatest(strpos(value, '</' || tag[2]), 1) || ', end tag does not match start tag');
+            END IF;
+            open_tags := trim_array(open_tags, 1);
+        ELSIF tag[4] = '' THEN
+            open_tags := open_tags || tag[2];
+        END IF;
+    END LOOP;
+    trouble := regexp_replace(rest, '</?[[:alpha:]_:][[:alnum:]_:.-]*(\s+[[:alpha:]_:][[:alnum:]_:.-]*\s*=\s*("[^"<]*"|''[^''<]*''))*\s*/?>', '', 'g');
+    IF strpos(trouble, '<') > 0 OR trouble ~ '&(?!(amp|lt|gt|quot|apos|#\d+|#x[0-9a-fA-F]+);)' THEN
+        PERFORM sys.throw(9455, 'XML parsing: line 1, character ' || length(value) || ', illegal qualified name character');
     END IF;
-    RETURN regexp_replace(value, '^\s*<\?xml[^>]*\?>\s*', '');
+    IF cardinality(open_tags) > 0 THEN
+        PERFORM sys.throw(9400, 'XML parsing: line 1, character ' || length(value) || ', unexpected end of input');
+    END IF;
+    RETURN content;
 END $$;
 
 
