@@ -485,6 +485,12 @@ class BatchParser(Parser):
             return self._alter_database()
         if self.accept("SEQUENCE"):
             return self._sequence(alter=True)
+        if self.accept("SCHEMA"):
+            schema = self.name()
+            self.expect("TRANSFER")
+            if self.at("OBJECT", "::"):
+                self.position += 2
+            return st.TransferObject(schema, self.object_name())
         if self.at("SERVER", "ROLE") or self.at("ROLE"):
             server = self.accept("SERVER")
             self.expect("ROLE")

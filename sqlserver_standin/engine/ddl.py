@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import statements as st
+from sqlserver_standin.engine.definitions import definition as stored_definition
 from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.metadata import ColumnInfo, Default, TableInfo, with_collation
 from sqlserver_standin.engine.names import pg_name, quote, quote_literal
@@ -162,7 +163,7 @@ class DataDefinition:
                 pg_name(name),
                 number,
                 data_type,
-                computed=f"({definition.computed.text})",
+                computed=stored_definition(definition.computed.node, definition.computed.text),
                 persisted=definition.persisted,
             )
         assert definition.type is not None
@@ -230,7 +231,9 @@ class DataDefinition:
         name = constraint.name or system_name("DF", table.name, column.name)
         if constraint.name and table.pg_schema != "pg_temp" and self._objects_named(table.pg_schema, name):
             raise sql_error(2714, name)
-        return Default(name, _stored_expression(constraint.source), constraint.name is None)
+        return Default(
+            name, stored_definition(constraint.source.node, constraint.source.text), constraint.name is None
+        )
 
     def _column_comments(self, table: TableInfo) -> list[str]:
         return [self._column_comment(table, column) for column in table.columns]
@@ -281,7 +284,7 @@ class DataDefinition:
         if index.where is not None:
             condition, _ = self._expression(index.where.node, table)
             parts.append(f"WHERE {condition}")
-            meta["where"] = f"({index.where.text})"
+            meta["where"] = stored_definition(index.where.node, index.where.text)
         return [" ".join(parts), comment("INDEX", f"{quote(table.pg_schema)}.{quote(relation)}", meta)]
 
     @staticmethod
@@ -381,7 +384,9 @@ class DataDefinition:
             raise self._could_not_create(sql_error(2714, name))
         condition, _ = self._expression(constraint.source.node, table)
         pg_constraint = pg_name(name)
-        meta: dict[str, Any] = {"definition": f"({constraint.source.text})"}
+        meta: dict[str, Any] = {
+            "definition": stored_definition(constraint.source.node, constraint.source.text)
+        }
         if pg_constraint != name:
             meta["name"] = name
         if constraint.name is None:
@@ -1036,6 +1041,20 @@ class DataDefinition:
         )
         self._session.schema_changed()
 
+    def transfer(self, statement: st.TransferObject) -> None:
+        """ALTER SCHEMA … TRANSFER."""
+        table = self.find(statement.table)
+        if table is None:
+            raise sql_error(15151, "find", "object", statement.table[-1])
+        target = self._session.catalog.schema_exists(statement.schema)
+        if target is None:
+            raise sql_error(15151, "alter", "schema", statement.schema)
+        if self._objects_named(target, table.name):
+            raise sql_error(15530, "object", f"{statement.schema}.{table.name}")
+        kind = "VIEW" if table.kind == "view" else "TABLE"
+        self._run([f"ALTER {kind} {table.qualified} SET SCHEMA {quote(target)}"])
+        self._session.schema_changed()
+
     # -- sp_rename -------------------------------------------------------------------------------------------
 
     def rename_column(self, table: TableInfo, old: str, new: str) -> None:
@@ -1146,16 +1165,6 @@ class DataDefinition:
             for statement in statements
         ]
         self._session.link.script(with_time)
-
-
-def _stored_expression(source: st.Source) -> str:
-    """A default as the catalog shows it: ``((0))``, ``(N'x')``, ``(getdate())``."""
-    text = source.text
-    while text.startswith("(") and text.endswith(")") and isinstance(source.node, ast.Constant):
-        text = text[1:-1].strip()
-    if isinstance(source.node, ast.Constant) and source.node.kind in ("integer", "decimal", "float"):
-        return f"(({text}))"
-    return f"({text})"
 
 
 def _type_group(data_type: SqlType) -> str:

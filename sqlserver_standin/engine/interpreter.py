@@ -818,6 +818,8 @@ class Interpreter:
                 ddl.create_view(statement)
             case st.CreateSchema():
                 ddl.create_schema(statement)
+            case st.TransferObject():
+                ddl.transfer(statement)
             case st.CreateSequence():
                 ddl.create_sequence(statement)
             case st.CreateProcedure():
@@ -1045,6 +1047,7 @@ _HANDLERS: dict[type[st.Statement], Callable[[Interpreter, Any, Frame], Iterator
             st.TruncateTable,
             st.CreateView,
             st.CreateSchema,
+            st.TransferObject,
             st.CreateSequence,
             st.CreateProcedure,
             st.CreateTrigger,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,6 +76,10 @@ class Link:
         self._open_savepoint = False
         self.in_transaction = False
         self.transformer = Transformer(self.connection)
+        self._readable = select.poll()
+        self._readable.register(self._pg.socket, select.POLLIN)
+        self._writable = select.poll()
+        self._writable.register(self._pg.socket, select.POLLIN | select.POLLOUT)
 
     @property
     def backend_pid(self) -> int:
@@ -268,17 +273,20 @@ class Link:
                     pg.send_query_prepared(name, values, formats)
                 sent.append(sql)
             pg.pipeline_sync()
+            self._flush()
             failure: PostgresError | None = None
             last: pq.abc.PGresult | None = None
             for sql in sent:
-                result = pg.get_result()
+                result = self._next_result()
                 while result is not None:
                     if result.status in _OK:
                         last = result
                     elif failure is None and result.status != pq.ExecStatus.PIPELINE_ABORTED:
                         failure = self._failure(result, sql)
-                    result = pg.get_result()
-            while (result := pg.get_result()) is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
+                    result = self._next_result()
+            while (
+                result := self._next_result()
+            ) is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
                 pass
         finally:
             if pg.status == pq.ConnStatus.OK:
@@ -292,6 +300,24 @@ class Link:
         if last is None:
             raise PostgresError("08006", "the connection to PostgreSQL was lost")
         return last
+
+    def _flush(self) -> None:
+        pg = self._pg
+        while pg.flush() == 1:
+            # The server may have to answer before it can read on.
+            if self._writable.poll()[0][1] & select.POLLIN:
+                pg.consume_input()
+
+    def _next_result(self) -> pq.abc.PGresult | None:
+        """``get_result()`` without holding the interpreter's lock while PostgreSQL works or waits for a lock."""
+        pg = self._pg
+        while pg.is_busy():
+            self._readable.poll()
+            try:
+                pg.consume_input()
+            except psycopg.OperationalError as error:
+                raise PostgresError("08006", f"the connection to PostgreSQL was lost: {error}") from None
+        return pg.get_result()
 
     def _failure(self, result: pq.abc.PGresult, sql: str) -> PostgresError:
         if self._pg.status != pq.ConnStatus.OK:

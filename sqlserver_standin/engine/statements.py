@@ -362,6 +362,14 @@ class CreateSchema(Statement):
 
 
 @dataclass(slots=True)
+class TransferObject(Statement):
+    """ALTER SCHEMA schema TRANSFER table."""
+
+    schema: str
+    table: Name
+
+
+@dataclass(slots=True)
 class CreateSequence(Statement):
     name: Name
     type: SqlType | None
