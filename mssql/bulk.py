@@ -50,10 +50,12 @@ def openjson_type(data_type: str | None) -> str | None:
     return None
 
 
-def as_json(fields: Iterable[Field], connection: DatabaseWrapper) -> list[str] | None:
-    """Return an OPENJSON type for each field, or None when one of them can't travel as JSON."""
-    types = []
+def as_json(fields: Iterable[Field | str], connection: DatabaseWrapper) -> list[str] | None:
+    """Return an OPENJSON type for each field, None when one of them can't travel as JSON."""
+    types: list[str] = []
     for field in fields:
+        if isinstance(field, str):
+            continue  # A name only counts in DatabaseOperations.bulk_batch_size().
         if getattr(field, "get_placeholder", None) and field.get_internal_type() != "BinaryField":
             return None
         if getattr(field, "get_placeholder_sql", None) and field.get_internal_type() != "BinaryField":

@@ -138,9 +138,7 @@ def case(node: Case, compiler: SQLCompiler, connection: DatabaseWrapper, **conte
     if is_condition(node.default):
         node = node.copy()
         node.default = ConditionValue(node.default)
-    if _is_null(node.default) and all(
-        _is_null(part.result) and compiler.compile(part.result)[0] == "NULL" for part in node.cases
-    ):
+    if _is_null(node.default) and all(compiler.compile(part.result)[0] == "NULL" for part in node.cases):
         return "NULL", ()  # CASE wants a result that is not the constant NULL (error 8133).
     return node.as_sql(compiler, connection, **context)
 
@@ -432,7 +430,7 @@ def duration_expression(
     rhs_sql, rhs_params = compiler.compile(node.rhs)
     lhs_type, rhs_type = (_internal_type(side) for side in (node.lhs, node.rhs))
     temporal = {"DateField", "DateTimeField", "TimeField"}
-    if lhs_type in temporal and rhs_type == "DurationField":
+    if lhs_type in temporal and rhs_type == "DurationField" and node.connector in (node.ADD, node.SUB):
         if node.connector == node.SUB:
             rhs_sql = f"(-{rhs_sql})"
         return connection.ops.add_duration_sql(lhs_type, lhs_sql, lhs_params, rhs_sql, rhs_params)

@@ -13,6 +13,7 @@ from django.db import DataError, NotSupportedError
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.db.models import Field
 from django.db.models.expressions import RawSQL
+from django.db.models.fields.composite import CompositePrimaryKey
 from django.utils import timezone
 from django.utils.encoding import force_str
 
@@ -126,11 +127,13 @@ class DatabaseOperations(BaseDatabaseOperations):
         return "DEFAULT"
 
     def bulk_batch_size(self, fields: Sequence[Field], objs: Sequence[Any]) -> int:
-        # bulk_update() names the key twice, and its statement wants a parameter for each value.
-        rows_of_values = len(set(fields)) < len(fields)
-        if not rows_of_values and bulk.as_json(fields, self.connection):
+        count = sum(len(field.fields) if isinstance(field, CompositePrimaryKey) else 1 for field in fields)
+        if len(set(fields)) < len(fields):
+            # bulk_update() names the key twice; its CASE wants key and value for each field of each row.
+            return (self.connection.features.max_query_params - 1) // (2 * max(count - 2, 1))
+        if bulk.as_json(fields, self.connection) is not None:
             return min(len(objs), bulk.MAX_ROWS) or 1
-        return super().bulk_batch_size(fields, objs)
+        return self.connection.features.max_query_params // max(count, 1)
 
     def returning_columns(self, fields: Sequence[Field]) -> tuple[str, tuple[Any, ...]]:
         """Return nothing to append: OUTPUT stands inside of the statement."""
