@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from sqlserver_standin import datatype_info
-from sqlserver_standin.errors import unsupported
+from sqlserver_standin.errors import sql_error, unsupported
 from sqlserver_standin.events import Event, Parameter, ReturnValue, SqlError
 from sqlserver_standin.response import Response
 from sqlserver_standin.tds import encode, tokens
@@ -271,10 +273,52 @@ def bind(prepared: Prepared, values: Sequence[Parameter]) -> tuple[Parameter, ..
                 f"The parameterized query '{text[:1000]}' expects the parameter '{declaration.name}', which was not "
                 "supplied.",
             )
-        bound.append(Parameter(declaration.name, declaration.type, value.value, output=declaration.output))
+        converted = convert(value.value, value.type, declaration.type)
+        bound.append(Parameter(declaration.name, declaration.type, converted, output=declaration.output))
     if len(values) > len(declarations) or by_name:
         raise SqlError(8144, "Procedure or function  has too many arguments specified.", state=2)
     return tuple(bound)
+
+
+_RANGES = {"tinyint": (0, 255), "smallint": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1)}
+_RANGES["bigint"] = (-(2**63), 2**63 - 1)
+_EXACT = frozenset({"decimal", "numeric", "money", "smallmoney"})
+_APPROXIMATE = frozenset({"float", "real"})
+_TEXT = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "sysname", "xml"})
+_BINARY = frozenset({"binary", "varbinary", "image", "timestamp", "rowversion"})
+_DATETIME = frozenset({"datetime", "smalldatetime", "datetime2"})
+
+
+def convert(value: Any, sent: SqlType, declared: SqlType) -> Any:
+    """A value as its declared type wants it: clients may send an int where a decimal is declared.
+
+    Between families (text for a number) the stand-in converts nothing by guess, it refuses.
+    """
+    name = declared.name
+    if value is None or name in (sent.name, "sql_variant"):
+        return value
+    if isinstance(value, (bool, int, float, Decimal)):
+        if name == "bit":
+            return bool(value)
+        if name in _EXACT:
+            return Decimal(value)
+        if name in _APPROXIMATE:
+            return float(value)
+        if name in _RANGES:
+            low, high = _RANGES[name]
+            if not low <= int(value) <= high:
+                raise sql_error(8114, sent.name, name)
+            return int(value)
+    elif (isinstance(value, str) and name in _TEXT) or (isinstance(value, bytes) and name in _BINARY):
+        return value
+    elif isinstance(value, datetime.datetime):
+        if name in _DATETIME and value.tzinfo is None:
+            return value
+        if name == "date":
+            return value.date()
+    elif isinstance(value, datetime.date) and name in _DATETIME:
+        return datetime.datetime.combine(value, datetime.time())
+    raise unsupported(f"a parameter that is declared {name} and sent as {sent.name}")
 
 
 def _status(returned: int | None, errors: Sequence[SqlError]) -> int:

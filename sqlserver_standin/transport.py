@@ -17,6 +17,7 @@ from sqlserver_standin.tds.packets import (
 )
 
 _RECEIVE_SIZE = 65536
+_TLS_HANDSHAKE = 0x16
 
 
 class ConnectionClosed(Exception):
@@ -84,6 +85,10 @@ class Transport:
         data = self._input
         if len(data) < HEADER_SIZE:
             return None
+        if data[0] == _TLS_HANDSHAKE:
+            raise ProtocolError(
+                "TLS before PRELOGIN: Encrypt=strict is TDS 8.0, which the stand-in does not speak"
+            )
         kind, status, length = parse_header(data)
         if len(data) < length:
             return None

@@ -6,7 +6,9 @@ import functools
 import re
 from dataclasses import dataclass
 
+from sqlserver_standin.errors import sql_error
 from sqlserver_standin.events import SqlError
+from sqlserver_standin.tds.encode import TYPE_NAMES
 from sqlserver_standin.types import MAX, SqlType
 
 _DECLARATION = re.compile(
@@ -35,6 +37,7 @@ _SYNONYMS = {
 }
 _CHARACTER = {"char", "varchar", "nchar", "nvarchar", "binary", "varbinary"}
 _TEMPORAL = {"time", "datetime2", "datetimeoffset"}
+_WITH_FACETS = _CHARACTER | _TEMPORAL | {"decimal", "numeric", "float", "real"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +52,17 @@ class Declaration:
 @functools.lru_cache(maxsize=2048)
 def parse_declarations(text: str) -> tuple[Declaration, ...]:
     """Read a list of declarations; raises SQL Server's error 102 where it is none."""
-    declarations = []
+    declarations: list[Declaration] = []
     position = 0
     text = text.strip()
     while position < len(text):
         match = _DECLARATION.match(text, position)
         if match is None:
             near = text[position : position + 128].split(maxsplit=1)[0]
-            raise SqlError(102, f"Incorrect syntax near '{near}'.", severity=15)
-        declarations.append(
-            Declaration(
-                match["name"],
-                _sql_type(match["type"], match["first"], match["second"]),
-                bool(match["direction"]),
-            )
-        )
+            raise sql_error(102, near)
+        sql_type = _sql_type(match["type"], match["first"], match["second"])
+        _check(sql_type, match["type"], match["first"], len(declarations) + 1)
+        declarations.append(Declaration(match["name"], sql_type, bool(match["direction"])))
         position = match.end()
     return tuple(declarations)
 
@@ -85,3 +84,48 @@ def _sql_type(written: str, first: str | None, second: str | None) -> SqlType:
     if name in _TEMPORAL:
         return SqlType(name, scale=7 if number is None else number)
     return SqlType(name)
+
+
+def _check(sql_type: SqlType, written: str, facet: str | None, number: int) -> None:
+    """Refuse types and facets that do not exist."""
+    name = sql_type.name
+    if name not in TYPE_NAMES:
+        raise SqlError(
+            2715,
+            f"Column, parameter, or variable #{number}: Cannot find data type {written}.",
+            severity=16,
+            state=3,
+        )
+    if facet is not None and name not in _WITH_FACETS:
+        raise SqlError(
+            2716,
+            f"Column, parameter, or variable #{number}: Cannot specify a column width on data type {written}.",
+        )
+    if sql_type.length is not None and sql_type.length != MAX:
+        maximum = 4000 if name in ("nchar", "nvarchar") else 8000
+        if sql_type.length > maximum:
+            raise SqlError(
+                2717,
+                f"The size ({sql_type.length}) given to the parameter exceeds the maximum allowed ({maximum}).",
+                state=2,
+            )
+        if sql_type.length == 0:
+            raise SqlError(1001, "Line 1: Length or precision specification 0 is invalid.", severity=15)
+    if sql_type.length == MAX and name not in ("varchar", "nvarchar", "varbinary"):
+        raise sql_error(102, "max")
+    if name in _TEMPORAL and (sql_type.scale or 0) > 7:
+        raise SqlError(1002, f"Line 1: Specified scale {sql_type.scale} is invalid.", severity=15)
+    if name in ("decimal", "numeric"):
+        precision, scale = sql_type.precision or 0, sql_type.scale or 0
+        if not 1 <= precision <= 38:
+            raise SqlError(
+                2750,
+                f"Column or parameter #{number}: Specified column precision {precision} is greater than the maximum "
+                "precision of 38.",
+            )
+        if scale > precision:
+            raise SqlError(
+                183,
+                f"The scale ({scale}) for column '' must be within the range 0 to {precision}.",
+                severity=15,
+            )

@@ -447,6 +447,9 @@ _FACTORIES: dict[str, Callable[[SqlType], Codec]] = {
     "sql_variant": _variant,
 }
 
+TYPE_NAMES = frozenset(_FACTORIES)
+"""The data types that travel."""
+
 
 # -- result sets -------------------------------------------------------------------------------------------------
 

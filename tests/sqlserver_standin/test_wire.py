@@ -30,6 +30,7 @@ from tests.sqlserver_standin.wire_support import (
     RawClient,
     batch,
     echo_server,
+    nvarchar,
     odbc_connect,
     parse_answer,
 )
@@ -636,12 +637,6 @@ class TestJournal:
         assert [message["sql"] for message in answer["messages"]] == ["one", "two"]
         assert {message["application"] for message in answer["messages"]} == {"wire tests"}
         assert echo.journal.messages(reset=False)["count"] == 0
-
-
-def nvarchar(value: str) -> bytes:
-    """An unnamed parameter of a procedure call."""
-    raw = value.encode("utf-16-le")
-    return b"\x00\x00\xe7" + struct.pack("<H", 8000) + bytes(5) + struct.pack("<H", len(raw)) + raw
 
 
 def fetch(cursor: Any) -> list[tuple[Any, ...]]:

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sqlserver_standin.events import Column, SqlError
+from sqlserver_standin.procedures import convert
 from sqlserver_standin.tds import collation, decode
 from sqlserver_standin.tds.buffer import Buffer
+from sqlserver_standin.tds.declarations import parse_declarations
 from sqlserver_standin.tds.encode import codec_for, row_format
 from sqlserver_standin.tds.packets import ProtocolError
 from sqlserver_standin.types import MAX, SqlType
@@ -156,6 +158,84 @@ def test_each_byte_of_a_code_page_is_readable(raw: bytes) -> None:
 def test_a_decimal_that_does_not_fit_is_no_silent_truncation() -> None:
     with pytest.raises(OverflowError):
         codec_for(SqlType("decimal", precision=5, scale=2)).encode(Decimal("1000"))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("int", SqlType("int")),
+        ("INTEGER", SqlType("int")),
+        ("nvarchar(40)", SqlType("nvarchar", length=40)),
+        ("nvarchar ( MAX )", SqlType("nvarchar", length=MAX)),
+        ("varchar", SqlType("varchar", length=1)),
+        ("decimal(9, 2)", SqlType("decimal", precision=9, scale=2)),
+        ("numeric", SqlType("numeric", precision=18, scale=0)),
+        ("double precision", SqlType("float", precision=53)),
+        ("float(24)", SqlType("real")),
+        ("datetime2", SqlType("datetime2", scale=7)),
+        ("datetimeoffset(3)", SqlType("datetimeoffset", scale=3)),
+        ("[sys].[sysname]", SqlType("nvarchar", length=128)),
+        ("uniqueidentifier", SqlType("uniqueidentifier")),
+    ],
+)
+def test_declarations_are_read(written: str, expected: SqlType) -> None:
+    first, second = parse_declarations(f"@P1 {written}, @second AS {written} OUTPUT")
+    assert (first.name, first.type, first.output) == ("@P1", expected, False)
+    assert (second.name, second.type, second.output) == ("@second", expected, True)
+
+
+@pytest.mark.parametrize(
+    ("declared", "number"),
+    [
+        ("@a", 102),
+        ("@a int @b int", 102),
+        ("a int", 102),
+        ("@a int,", 102),
+        ("@a nonsense", 2715),
+        ("@a nvarchar(4001)", 2717),
+        ("@a varchar(0)", 1001),
+        ("@a time(8)", 1002),
+        ("@a decimal(39)", 2750),
+        ("@a decimal(5, 6)", 183),
+        ("@a int(5)", 2716),
+        ("@a nchar(max)", 102),
+    ],
+)
+def test_wrong_declarations_have_sql_servers_number(declared: str, number: int) -> None:
+    with pytest.raises(SqlError) as caught:
+        parse_declarations(declared)
+    assert caught.value.number == number
+
+
+@pytest.mark.parametrize(
+    ("value", "sent", "declared", "expected"),
+    [
+        (5, "int", SqlType("bigint"), 5),
+        (5, "int", SqlType("decimal", precision=9, scale=2), Decimal(5)),
+        (Decimal("1.9"), "decimal", SqlType("int"), 1),
+        (1, "int", SqlType("bit"), True),
+        (2, "int", SqlType("float", precision=53), 2.0),
+        ("x", "varchar", SqlType("nvarchar", length=4), "x"),
+        (None, "int", SqlType("nvarchar", length=4), None),
+        (datetime.date(2024, 1, 2), "date", SqlType("datetime2", scale=7), datetime.datetime(2024, 1, 2)),
+    ],
+)
+def test_values_take_their_declared_type(value: Any, sent: str, declared: SqlType, expected: Any) -> None:
+    answer = convert(value, SqlType(sent), declared)
+    assert answer == expected
+    assert type(answer) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "sent", "declared", "number"),
+    [(2**40, "bigint", "int", 8114), (-1, "int", "tinyint", 8114), ("5", "nvarchar", "int", 40000)],
+)
+def test_values_that_do_not_fit_their_declaration_are_refused(
+    value: Any, sent: str, declared: str, number: int
+) -> None:
+    with pytest.raises(SqlError) as caught:
+        convert(value, SqlType(sent), SqlType(declared))
+    assert caught.value.number == number
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,12 @@ def batch(sql: str) -> bytes:
     return HEADERS + sql.encode("utf-16-le")
 
 
+def nvarchar(value: str) -> bytes:
+    """An unnamed parameter of a procedure call."""
+    raw = value.encode("utf-16-le")
+    return b"\x00\x00\xe7" + struct.pack("<H", 8000) + bytes(5) + struct.pack("<H", len(raw)) + raw
+
+
 @dataclass
 class Answer:
     """The tokens of an answer without result sets."""
