@@ -139,8 +139,11 @@ _BY_NUMBER: dict[int, _Outcome] = {
         # https://learn.microsoft.com/sql/relational-databases/in-memory-oltp/transactions-with-memory-optimized-tables
         (_SNAPSHOT_CONFLICT, (3953, 3957, 3960, 3961, 3966, 41301, 41302, 41305, 41325, 41339)),
         (_BUSY_STATEMENT, (601, 8628, 8645, 8651, 41839)),
-        (_BUSY, (1204, 10928, 10929, 10930, 10936, 40189, 40642, 40648, 40675, 40903, 49918, 49919, 49920)),
-        (_BUSY_DISCONNECTED, (40501, 40544, 40545, 40549, 40550, 40551, 40552, 40553)),
+        (_BUSY, (1204, 40189, 40642, 40648, 40675, 40903, 49918, 49919, 49920)),
+        (
+            _BUSY_DISCONNECTED,
+            (10928, 10929, 10930, 10936, 40501, 40544, 40545, 40549, 40550, 40551, 40552, 40553),
+        ),
         (_FAILOVER_TRANSACTION, (3941, 3947, 3948, 40106)),
         (_FAILOVER, (40020, 40143, 40166, 40197, 40540, 40613)),
         (_DATABASE_NOT_READY, (921, 922, 926, 927, 941, 952, 976, 978, 982, 983, 988, 49802)),
@@ -217,7 +220,7 @@ _FURTHER_RECORD_END = re.compile(_NUMBER + r"(?=; \[\w{5}\] |\s*\Z)")
 _TAIL = 80  # longer than any "(native) (SQLFunction)"
 _STATE_PREFIX = re.compile(r"\[\w{5}\] ")
 _SOURCE_PREFIX = re.compile(
-    r"(?:\[(?:Microsoft|unixODBC|FreeTDS|SQL Server(?: Native Client [^\]]{1,60})?|ODBC Driver [^\]]{1,60})\] ?)+"
+    r"(?:\[(?:Microsoft|unixODBC|FreeTDS|SQL Server|ODBC Driver [^\]]{1,60}|SQL Server [^\]]{1,60})\] ?)+"
 )
 
 
