@@ -1,0 +1,521 @@
+"""When plans are taken, what it costs on the wire, and what telemetry says of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection, connections, transaction
+
+from mssql.explain import explain
+from mssql.instrumentation import plan_capture, plan_source
+from mssql.instrumentation.attributes import ConnectionAttributes
+from mssql.instrumentation.conf import InstrumentationConfig, PlansConfig
+from mssql.instrumentation.observer import Observer
+from mssql.instrumentation.plan_capture import Limits, PlanObserver, can_be_bracketed, can_be_estimated
+from mssql.instrumentation.plan_events import EVENT, PlanEvents, plan_attributes
+from mssql.instrumentation.plan_source import CapturedPlan, PlanUnavailable
+from mssql.instrumentation.recorder import Recorder, register_observer, unregister_observer
+from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
+from mssql.management.commands.mssql_plan import Command
+from mssql.showplan import parse
+from sqlserver_standin import StandIn
+from tests.backend.models import Author
+
+from .conftest import Telemetry
+
+PLANS = Path(__file__).resolve().parent.parent / "fixtures" / "plans"
+
+
+def plan(name: str) -> CapturedPlan:
+    return CapturedPlan((PLANS / f"{name}.sqlplan").read_bytes().decode("utf-8-sig"), "actual")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this process remembers of plans belongs to no other test."""
+    for name in ("_limits", "_permissions"):
+        monkeypatch.setattr(plan_capture, name, {})
+    monkeypatch.setattr(plan_capture, "_resting", set())
+    monkeypatch.setattr(plan_capture, "_awaited", plan_capture._Awaited())
+
+
+# --- decisions ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1", True),
+        ("  -- why\n /* x */ (select 1) union select 2", True),
+        ("WITH a AS (SELECT 1) SELECT * FROM a", True),
+        ("INSERT INTO t DEFAULT VALUES", True),
+        ("MERGE INTO t USING …", True),
+        ("DECLARE @t TABLE (a int); INSERT …", True),
+        ("EXEC dbo.report", True),
+        ("CREATE TABLE t (a int)", False),
+        ("SET NOCOUNT ON", False),
+        ("BEGIN TRANSACTION", False),
+        ("{CALL [p](?)}", False),
+        ("", False),
+    ],
+)
+def test_which_statements_have_plans(sql: str, expected: bool) -> None:
+    assert can_be_estimated(StatementKind.QUERY, sql) is expected
+    assert not can_be_estimated(StatementKind.TRANSACTION, sql)
+    assert not can_be_estimated(StatementKind.QUERY, sql, is_batch=True)
+
+
+def test_executemany_is_never_bracketed() -> None:
+    info = ConnectionInfo("default", "shop")
+    assert can_be_bracketed(Statement(StatementKind.QUERY, "SELECT 1", (), info))
+    assert not can_be_bracketed(
+        Statement(StatementKind.BATCH, "INSERT INTO t VALUES (?)", (), info, batch_size=1)
+    )
+
+
+def test_limits_by_minute_and_by_text() -> None:
+    now = [0.0]
+    limits = Limits(per_minute=3, rest_seconds=600, clock=lambda: now[0])
+    assert [limits.allow(text) for text in ("a", "a", "b", "c", "d")] == [True, False, True, True, False]
+    now[0] = 21.0
+    assert [limits.allow(text) for text in ("d", "e")] == [True, False]
+    now[0] = 601.0
+    assert limits.allow("a")
+    assert not Limits(per_minute=0).allow("a")
+
+
+def test_limits_remember_a_bounded_number_of_texts() -> None:
+    limits = Limits(per_minute=10**9)
+    for number in range(plan_capture.REMEMBERED_TEXTS + 500):
+        limits.allow(str(number))
+    assert len(limits._last) == plan_capture.REMEMBERED_TEXTS
+
+
+class Rules:
+    """One observer with its rules, and what it would do."""
+
+    def __init__(self, draw: float = 0.5, **plans: Any) -> None:
+        config = InstrumentationConfig(enabled=True, plans=PlansConfig(**plans))
+        self.info = ConnectionInfo("default", "shop")
+        self.observer = PlanObserver(config, self.info, draw=lambda: draw)
+        self.recorder = Recorder(self.info, [self.observer])
+
+    def run(self, sql: str = "SELECT 1", took_ms: float = 1, error: Exception | None = None) -> bool:
+        """Whether the cursor would bracket the statement."""
+        statement = self.recorder.begin(StatementKind.QUERY, sql, ())
+        wanted = self.recorder.wants_actual_plan(statement)
+        statement.clock_ns -= int(took_ms * 1e6)
+        self.recorder.end(statement, error=error)
+        return wanted
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What would be taken off the request's thread."""
+    tasks: list[Any] = []
+    monkeypatch.setattr(plan_capture._worker, "submit", tasks.append)
+    return tasks
+
+
+@pytest.mark.parametrize(
+    ("plans", "draw", "took_ms", "actual", "afterwards"),
+    [
+        ({"when": "always"}, 0.0, 1, True, 0),
+        ({"when": "always", "source": "actual"}, 0.0, 1, True, 0),
+        ({"when": "always", "source": "estimated"}, 0.0, 1, False, 1),
+        ({"when": "always", "source": "cached"}, 0.0, 1, False, 1),
+        ({"when": "sampled", "sample_ratio": 0.1}, 0.05, 1, True, 0),
+        ({"when": "sampled", "sample_ratio": 0.1}, 0.5, 1, False, 0),
+        ({"when": "sampled", "sample_ratio": 0.1, "source": "cached"}, 0.05, 1, False, 1),
+        ({"when": "slow", "slow_ms": 100}, 0.0, 50, False, 0),
+        ({"when": "slow", "slow_ms": 100}, 0.0, 150, False, 1),
+        ({"when": "slow", "slow_ms": 100, "source": "actual"}, 0.0, 150, False, 0),
+        ({"when": "always", "per_minute": 0}, 0.0, 1, False, 0),
+    ],
+)
+def test_rules(
+    plans: dict[str, Any], draw: float, took_ms: float, actual: bool, afterwards: int, submitted: list[Any]
+) -> None:
+    assert Rules(draw, **plans).run(took_ms=took_ms) is actual
+    assert len(submitted) == afterwards
+
+
+def test_a_slow_statements_next_run_is_taken(submitted: list[Any]) -> None:
+    rules = Rules(when="slow", slow_ms=100, source="actual")
+    assert [rules.run(took_ms=500), rules.run("SELECT 2"), rules.run(), rules.run()] == [
+        False,
+        False,
+        True,
+        False,
+    ]
+    assert submitted == []
+
+
+def test_a_failed_statement_is_left_alone(submitted: list[Any]) -> None:
+    Rules(when="slow", slow_ms=0).run(error=DatabaseError("x"))
+    assert submitted == []
+
+
+def test_the_same_text_rests(submitted: list[Any]) -> None:
+    rules = Rules(when="slow", slow_ms=0)
+    for _ in range(5):
+        rules.run()
+    assert len(submitted) == 1
+
+
+# --- taking one ---------------------------------------------------------------------------------------------------
+
+
+class FakeCursor:
+    """A driver cursor with prepared result sets; notes what it is told."""
+
+    def __init__(
+        self, log: list[str], results: list[tuple[Any, list[Any]]], fails: Exception | None = None
+    ) -> None:
+        self._log, self._results, self._fails = log, results, fails
+        self.rowcount = 3
+        self._at = 0
+
+    def execute(self, sql: str, *_params: Any) -> None:
+        self._log.append(sql)
+        if self._fails and not sql.startswith("SET"):
+            raise self._fails
+
+    @property
+    def description(self) -> Any:
+        return self._results[self._at][0] if self._results else None
+
+    def fetchall(self) -> list[Any]:
+        return self._results[self._at][1]
+
+    def fetchone(self) -> Any:
+        return self._results[self._at][1][0]
+
+    def nextset(self) -> bool:
+        self._at += 1
+        return self._at < len(self._results)
+
+    def close(self) -> None:
+        pass
+
+
+class FakeConnection:
+    def __init__(self, allowed: bool = True) -> None:
+        self.log: list[str] = []
+        self._allowed = allowed
+
+    def cursor(self) -> FakeCursor:
+        return FakeCursor(self.log, [((("",),), [(int(self._allowed),)])])
+
+
+PLAN_SET = (((plan_source.PLAN_COLUMN,),), [("<ShowPlanXML/>",)])
+
+
+def test_the_plan_sets_never_reach_the_caller() -> None:
+    fake = FakeConnection()
+    rows: tuple[Any, list[Any]] = ((("id",),), [(1,), (2,)])
+    cursor = FakeCursor(fake.log, [(None, []), PLAN_SET, rows, PLAN_SET])
+    results, plans = plan_source.run_with_plan(fake, cursor, "SELECT ?", [1])
+    assert [(result.description, result.rows) for result in results] == [(None, []), rows]
+    assert [item.xml for item in plans] == ["<ShowPlanXML/>"] * 2
+    assert fake.log == ["SET STATISTICS XML ON", "SELECT ?", "SET STATISTICS XML OFF"]
+
+
+def test_the_option_is_taken_back_when_the_statement_fails() -> None:
+    fake = FakeConnection()
+    with pytest.raises(ZeroDivisionError):
+        plan_source.run_with_plan(fake, FakeCursor(fake.log, [], ZeroDivisionError()), "SELECT 1/0", [])
+    assert fake.log == ["SET STATISTICS XML ON", "SELECT 1/0", "SET STATISTICS XML OFF"]
+
+
+def test_a_missing_permission_is_found_once_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    fake = FakeConnection(allowed=False)
+    statement = Statement(StatementKind.QUERY, "SELECT 1", (), ConnectionInfo("default", "shop"))
+    with caplog.at_level(logging.WARNING, "mssql.plans"):
+        for _ in range(3):
+            assert (
+                plan_capture.run_with_plan(fake, FakeCursor(fake.log, []), "SELECT 1", [], statement) is None
+            )
+    assert len(fake.log) == 1
+    assert "HAS_PERMS_BY_NAME" in fake.log[0]
+    (record,) = caplog.records
+    assert "GRANT SHOWPLAN" in record.getMessage()
+    assert "[shop]" in record.getMessage()
+
+
+def test_a_statement_refused_for_its_plan_runs_without(caplog: pytest.LogCaptureFixture) -> None:
+    """Error 262 for a further database comes before anything is executed."""
+    from mssql.odbc import pyodbc
+
+    denied = pyodbc.ProgrammingError(
+        "42000", "[42000] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]SHOWPLAN permission denied in database "
+        "'other'. (262) (SQLExecDirectW)",
+    )  # fmt: skip
+    fake = FakeConnection()
+    statement = Statement(StatementKind.QUERY, "SELECT 1", (), ConnectionInfo("default", "shop"))
+    assert (
+        plan_capture.run_with_plan(fake, FakeCursor(fake.log, [], denied), "SELECT 1", [], statement) is None
+    )
+    assert fake.log[-1] == "SET STATISTICS XML OFF"
+    fake.log.clear()
+    assert plan_capture.run_with_plan(fake, FakeCursor(fake.log, []), "SELECT 1", [], statement) is None
+    assert fake.log == []
+
+
+def test_capture_rests_where_the_plan_cache_is_closed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def closed(alias: str, sql: str, **_: Any) -> CapturedPlan:
+        asked.append(sql)
+        raise plan_source.state_denied(Exception("denied"))
+
+    monkeypatch.setattr(plan_capture, "cached", closed)
+    rules = Rules(when="always", source="cached")
+    with caplog.at_level(logging.WARNING, "mssql.plans"):
+        for number in range(5):
+            rules.run(f"SELECT {number}")
+        plan_capture._worker.join()
+    assert asked == ["SELECT 0"]
+    (record,) = caplog.records
+    assert "GRANT VIEW SERVER PERFORMANCE STATE" in record.getMessage()
+
+
+def test_a_worker_that_is_flooded_drops_and_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = plan_capture._Worker()
+    started = time.perf_counter()
+    for _ in range(5_000):
+        worker.submit(lambda: time.sleep(0.002))
+    assert time.perf_counter() - started < 1.0
+    assert worker._tasks.qsize() <= 100
+
+
+# --- telemetry ----------------------------------------------------------------------------------------------------
+
+
+def test_span_attributes_can_be_searched() -> None:
+    attributes = plan_attributes(plan("perfstudio_key_lookup_plan"))
+    assert attributes["mssql.plan.source"] == "actual"
+    assert attributes["mssql.plan.findings"] == ["key-lookup"]
+    assert attributes["mssql.plan.worst_finding"] == "key-lookup"
+    assert attributes["mssql.plan.worst_severity"] == "medium"
+    assert attributes["mssql.plan.query_hash"].startswith("0x")
+    assert attributes["mssql.plan.estimated_cost"] > 0
+
+
+def test_the_plan_is_a_log_event_beside_its_span() -> None:
+    telemetry = Telemetry()
+    info = ConnectionInfo("default", "shop", "db.example.com", 1433)
+    events = PlanEvents(ConnectionAttributes(info), telemetry.logger_provider.get_logger("test"))
+    config = InstrumentationConfig.from_options({"plans": {"when": "always"}})
+    recorder = telemetry.recorder(True, info, PlanObserver(config, info, events=events))
+    statement = recorder.begin(StatementKind.QUERY, "SELECT 1", ())
+    statement.plan = plan("perfstudio_key_lookup_plan")
+    recorder.end(statement)
+    recorder.close(statement)
+    plan_capture._worker.join()
+
+    (span,) = telemetry.span_exporter.get_finished_spans()
+    assert span.attributes
+    assert span.attributes["mssql.plan.findings"] == ("key-lookup",)
+    (record,) = [
+        item.log_record
+        for item in telemetry.log_exporter.get_finished_logs()
+        if item.log_record.event_name == EVENT
+    ]
+    assert span.context
+    assert (record.trace_id, record.span_id) == (span.context.trace_id, span.context.span_id)
+    assert record.attributes
+    assert record.attributes["mssql.plan.format"] == "xml"
+    body = str(record.body)
+    assert len(list(parse(body).operators())) == 3
+    # The literals of this very plan.
+    for value in ("Eggs McLaren", "(2000)", "DisplayName]=N'"):
+        assert value not in body
+
+
+def test_a_large_plan_is_told_in_words() -> None:
+    telemetry = Telemetry()
+    info = ConnectionInfo("default", "shop")
+    events = PlanEvents(ConnectionAttributes(info), telemetry.logger_provider.get_logger("test"))
+    statement = Statement(StatementKind.QUERY, "SELECT 1", (), info)
+    events.emit(statement, plan("perfstudio_key_lookup_plan"), 2_000)
+    (data,) = telemetry.log_exporter.get_finished_logs()
+    assert data.log_record.attributes
+    assert data.log_record.attributes["mssql.plan.format"] == "text"
+    body = str(data.log_record.body)
+    assert len(body) <= 2_000
+    assert "Key Lookup" in body
+
+
+# --- on a server --------------------------------------------------------------------------------------------------
+
+
+class Wanting(Observer):
+    """Wants the actual plan of everything that has one."""
+
+    def __init__(self) -> None:
+        self.statements: list[Statement] = []
+
+    def wants_actual_plan(self, statement: Statement) -> bool:
+        return can_be_bracketed(statement)
+
+    def end(self, statement: Statement) -> None:
+        self.statements.append(statement)
+
+
+@pytest.fixture
+def wanting() -> Iterator[Wanting]:
+    observer = Wanting()
+    register_observer(observer)
+    connection.close()
+    try:
+        yield observer
+    finally:
+        unregister_observer(observer)
+        connection.close()
+
+
+@pytest.fixture
+def authors(transactional_db: None) -> list[Author]:
+    return Author.objects.bulk_create([Author(name=f"Author {number}") for number in range(20)])
+
+
+@pytest.mark.django_db(transaction=True)
+class TestOnAServer:
+    def test_the_rows_are_the_same_and_the_plan_is_there(
+        self, authors: list[Author], wanting: Wanting
+    ) -> None:
+        found = list(
+            Author.objects.filter(name__endswith="5").order_by("name").values_list("name", flat=True)
+        )
+        assert found == ["Author 15", "Author 5"]
+        captured: CapturedPlan = wanting.statements[-1].plan
+        assert captured.source == "actual"
+        operators = list(captured.plan.operators())
+        assert operators[0].actual_rows == 2
+        assert any(item.object and item.object.table == "backend_author" for item in operators)
+
+    def test_every_kind_of_statement_works(self, authors: list[Author], wanting: Wanting) -> None:
+        author = Author.objects.create(name="new")
+        author.name = "renamed"
+        author.save()
+        with transaction.atomic():
+            Author.objects.bulk_create([Author(name="one"), Author(name="two")])
+        assert Author.objects.filter(name__in=["one", "two"]).delete()[0] == 2
+        assert Author.objects.get(pk=author.pk).name == "renamed"
+        assert Author.objects.count() == 21
+        assert sum(statement.plan is not None for statement in wanting.statements) >= 5
+
+    def test_further_result_sets_stay(self, authors: list[Author], wanting: Wanting) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1; SELECT TOP (2) name FROM backend_author ORDER BY id")
+            assert [tuple(row) for row in cursor.fetchall()] == [(1,)]
+            assert cursor.nextset()
+            assert [row[0] for row in cursor.fetchall()] == ["Author 0", "Author 1"]
+            assert not cursor.nextset()
+
+    def test_an_error_is_the_statements_own(self, authors: list[Author], wanting: Wanting) -> None:
+        with pytest.raises(DatabaseError, match="no_such_table"), connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+        assert Author.objects.count() == 20
+
+    @pytest.mark.standin
+    def test_one_message_before_and_one_after(
+        self, authors: list[Author], wanting: Wanting, standin: StandIn
+    ) -> None:
+        list(Author.objects.filter(name="x"))  # asks for the permission, once
+        standin.control.messages(reset=True)
+        list(Author.objects.filter(name="Author 1"))
+        sent = [item["sql"] for item in standin.control.messages()["messages"]]
+        assert len(sent) == 3, sent
+        assert (sent[0], sent[2]) == ("SET STATISTICS XML ON", "SET STATISTICS XML OFF")
+
+    @pytest.mark.standin
+    def test_nothing_is_sent_when_it_is_off(self, authors: list[Author], standin: StandIn) -> None:
+        connection.ensure_connection()
+        standin.control.messages(reset=True)
+        list(Author.objects.filter(name="Author 1"))
+        assert standin.control.messages()["count"] == 1
+
+    def test_an_estimate_executes_nothing(self, authors: list[Author]) -> None:
+        captured = plan_capture.estimate(
+            "default",
+            "INSERT INTO backend_author (name, note) VALUES (?, ?)",
+            plan_capture.declare(["x", ""]),
+            database=str(connection.settings_dict["NAME"]),
+        )
+        assert captured.source == "estimated"
+        assert not captured.plan.is_actual
+        assert Author.objects.count() == 20
+
+    def test_what_the_server_refuses_is_told(self, authors: list[Author]) -> None:
+        with pytest.raises(PlanUnavailable, match="no_such_table"):
+            plan_capture.estimate(
+                "default", "SELECT * FROM no_such_table", [], database=str(connection.settings_dict["NAME"])
+            )
+
+    def test_querysets_explain_themselves(self, authors: list[Author]) -> None:
+        queryset = Author.objects.filter(name="Author 1")
+        assert "estimated" in queryset.explain()
+        assert "backend_author" in queryset.explain(format="text")
+        assert len(parse(queryset.explain(format="xml")).statements) >= 1
+        document = json.loads(queryset.explain(format="json"))
+        assert {"statements", "findings"} <= document.keys()
+        actual = json.loads(queryset.explain(format="json", analyze=True))
+        assert actual["actual"] is True
+
+    def test_explain_sees_its_own_transaction(self, authors: list[Author]) -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE only_here (id int)")
+            assert "only_here" in explain(connection, "SELECT * FROM only_here WHERE id = %s", [1])
+            transaction.set_rollback(True)
+
+    def test_the_command_explains_and_saves(
+        self, authors: list[Author], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        svg, saved = tmp_path / "plan.svg", tmp_path / "plan.sqlplan"
+        sql = "SELECT * FROM backend_author WHERE name = N'Author 1'"
+        call_command(Command(), sql, actual=True, svg=svg, save=saved)
+        assert "backend_author" in capsys.readouterr().out
+        assert svg.read_text(encoding="utf-8").startswith("<svg ")
+        assert parse(saved.read_bytes()).is_actual
+        with pytest.raises(CommandError, match="no_such_table"):
+            call_command(Command(), "SELECT * FROM no_such_table")
+
+    def test_settings_take_plans_into_telemetry(
+        self, authors: list[Author], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """OPTIONS["instrumentation"]["plans"], from the settings to the attributes of the span."""
+        seen: list[Statement] = []
+
+        class Seeing(Observer):
+            def plan_captured(self, statement: Statement) -> None:
+                seen.append(statement)
+
+        options = {
+            **connection.settings_dict["OPTIONS"],
+            "instrumentation": {"plans": {"when": "always"}, "otlp": False},
+        }
+        other = connections.create_connection("default")
+        other.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+        seeing = Seeing()
+        register_observer(seeing)
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("SELECT COUNT(*) FROM backend_author WHERE name = %s", ["Author 1"])
+                assert cursor.fetchone()[0] == 1
+        finally:
+            unregister_observer(seeing)
+            other.close()
+        (statement,) = seen
+        assert statement.attributes
+        assert statement.attributes["mssql.plan.source"] == "actual"
