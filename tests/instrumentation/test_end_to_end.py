@@ -1,0 +1,329 @@
+"""Real statements over the wire: what the recorder, the server and the tools beside it see."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import tracemalloc
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import DatabaseError, IntegrityError, OperationalError, connections
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from mssql.base import DatabaseWrapper
+from mssql.instrumentation import metrics, query_log, tracing
+from mssql.instrumentation.statement import StatementKind
+from tests.conftest import Server
+from tests.instrumentation.conftest import Telemetry
+
+Connect = Callable[..., DatabaseWrapper]
+
+
+@pytest.fixture
+def connect(
+    server: Server, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, django_db_blocker: Any
+) -> Iterator[Connect]:
+    """Makes connections of the test's own, whose telemetry goes to ``telemetry``."""
+    monkeypatch.setattr(tracing.trace, "get_tracer", telemetry.tracer_provider.get_tracer)
+    monkeypatch.setattr(query_log.otel_logs, "get_logger", telemetry.logger_provider.get_logger)
+    monkeypatch.setattr(metrics, "_instruments", lambda: telemetry.instruments)
+    opened: list[DatabaseWrapper] = []
+
+    def connect(
+        instrumentation: object = True, alias: str = "default", **options: Any
+    ) -> DatabaseWrapper:
+        wrapper: DatabaseWrapper = connections.create_connection(alias)  # type: ignore[assignment]
+        wrapper.settings_dict = {
+            **wrapper.settings_dict,
+            "NAME": "master",
+            "HOST": server.host,
+            "PORT": server.port,
+            "USER": server.user,
+            "PASSWORD": server.password,
+            "OPTIONS": {"trust_server_certificate": True, "instrumentation": instrumentation, **options},
+        }
+        wrapper.ensure_connection()
+        opened.append(wrapper)
+        return wrapper
+
+    with django_db_blocker.unblock():
+        yield connect
+        for wrapper in opened:
+            wrapper.close()
+
+
+@contextmanager
+def table(wrapper: DatabaseWrapper) -> Iterator[str]:
+    name = f"telemetry_{uuid.uuid4().hex[:8]}"
+    with wrapper.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE [{name}] ([id] int IDENTITY PRIMARY KEY, [name] nvarchar(50) UNIQUE)")
+        try:
+            yield name
+        finally:
+            cursor.execute(f"DROP TABLE [{name}]")
+
+
+def names(telemetry: Telemetry) -> list[str]:
+    return [span.name for span in telemetry.spans]
+
+
+def test_a_connection_s_life_as_spans(connect: Connect, telemetry: Telemetry) -> None:
+    spans = {"connect": True, "transactions": True, "returned_rows": True}
+    wrapper = connect({"tracing": spans}, retry=False)
+    with table(wrapper) as name, wrapper.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO [{name}] ([name]) VALUES (%s)", [("a",), ("b",), ("c",)])
+        cursor.execute(f"SELECT [id] FROM [{name}] WHERE [id] > %s", (0,))
+        assert len(cursor.fetchall()) == 3
+        with transaction_on(wrapper):
+            cursor.execute(f"UPDATE [{name}] SET [name] = %s WHERE [id] = %s", ("x", 1))
+    assert names(telemetry) == [
+        "CONNECT master",
+        f"CREATE TABLE [{name}]",
+        f"BATCH INSERT [{name}]",
+        f"SELECT [{name}]",
+        "BEGIN TRANSACTION",
+        f"UPDATE [{name}]",
+        "COMMIT TRANSACTION",
+        f"DROP TABLE [{name}]",
+    ]
+    select = telemetry.spans[3]
+    assert (select.attributes or {})["db.response.returned_rows"] == 3
+    assert (select.attributes or {})["db.query.text"] == f"SELECT [id] FROM [{name}] WHERE [id] > ?"
+
+
+@contextmanager
+def transaction_on(wrapper: DatabaseWrapper) -> Iterator[None]:
+    """transaction.atomic() for a connection that is not among Django's own."""
+    wrapper.set_autocommit(False)
+    try:
+        yield
+    except BaseException:
+        wrapper.rollback()
+        raise
+    else:
+        wrapper.commit()
+    finally:
+        wrapper.set_autocommit(True)
+
+
+def test_the_server_s_errors_arrive_with_their_numbers(connect: Connect, telemetry: Telemetry) -> None:
+    wrapper = connect()
+    with table(wrapper) as name, wrapper.cursor() as cursor:
+        insert = f"INSERT INTO [{name}] ([name]) VALUES (%s)"
+        cursor.execute(insert, ["Novak"])
+        with pytest.raises(IntegrityError):
+            cursor.execute(insert, ["Novak"])
+        with pytest.raises(DatabaseError):
+            cursor.execute("SELECT * FROM [no_such_table]")
+    failed = {(span.attributes or {}).get("error.type"): span for span in telemetry.spans}
+    assert failed.keys() == {None, "2627", "208"}
+    assert failed["2627"].status.description == "Violation of UNIQUE KEY constraint ?."
+    assert "Novak" not in str([span.to_json() for span in telemetry.spans])
+    assert [event.event_name for event in telemetry.events] == ["db.client.operation.exception"] * 2
+
+
+def test_the_first_hundred_rows_and_the_rest_are_one_operation(
+    connect: Connect, telemetry: Telemetry
+) -> None:
+    wrapper = connect({"tracing": {"returned_rows": True}, "metrics": {"returned_rows": True}})
+    with table(wrapper) as name, wrapper.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO [{name}] ([name]) VALUES (%s)", [(str(n),) for n in range(250)])
+        cursor.execute(f"SELECT [id] FROM [{name}]")
+        assert sum(1 for _ in cursor) == 250
+    rows = [
+        span.attributes["db.response.returned_rows"]
+        for span in telemetry.spans
+        if span.attributes and "db.response.returned_rows" in span.attributes
+    ]  # noqa: E501
+    assert rows == [250]
+    (point,) = telemetry.points("db.client.response.returned_rows")
+    assert point.sum == 250
+
+
+def test_the_server_sees_the_trace_of_exactly_the_sampled_statements(
+    connect: Connect, telemetry: Telemetry
+) -> None:
+    def not_filtered(statement: Any) -> bool:
+        return "quiet" not in statement.sql
+
+    wrapper = connect({"propagation": "context_info", "filter": not_filtered})
+    session_id = wrapper.connection.info.session_id
+
+    def seen(sql: str, *params: Any) -> bytes:
+        with wrapper.cursor() as cursor:
+            cursor.execute(sql, params or None)
+            value = cursor.fetchone()[0]
+        return bytes(value or b"").rstrip(b"\0")
+
+    first = seen("SELECT CONTEXT_INFO()")
+    second = seen("SELECT CONTEXT_INFO() WHERE %s = 1", 1)
+    third = seen("SELECT context_info FROM sys.dm_exec_sessions WHERE session_id = %s", session_id)
+    expected = []
+    for span in telemetry.spans:
+        context = span.get_span_context()
+        expected.append(f"00-{context.trace_id:032x}-{context.span_id:016x}-01".encode())
+    assert [first, second, third] == expected
+    assert seen("SELECT CONTEXT_INFO() AS quiet") == b""
+    assert seen("SELECT CONTEXT_INFO()") != b""
+    wrapper.connection.recorder.clear_propagation(wrapper.connection.run)
+    assert bytes(wrapper.connection.run("SELECT CONTEXT_INFO()")[0][0] or b"").rstrip(b"\0") == b""
+
+
+@pytest.mark.standin
+def test_propagation_costs_one_message_and_only_when_sampled(
+    connect: Connect, server: Server, telemetry: Telemetry
+) -> None:
+    if server.standin is None:
+        pytest.skip("only the stand-in counts messages")
+    counts = {}
+    for name, options in (("off", True), ("on", {"propagation": "context_info"})):
+        wrapper = connect(options)
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT 1 WHERE 1 = %s", [1])
+            cursor.fetchall()
+            before = server.standin.control.messages()["count"]
+            cursor.execute("SELECT 1 WHERE 1 = %s", [1])
+            cursor.fetchall()
+            counts[name] = server.standin.control.messages()["count"] - before
+    assert counts == {"off": 1, "on": 2}
+
+
+def test_tags_reach_the_server_in_a_comment(connect: Connect) -> None:
+    wrapper = connect({"propagation": {"mode": "comment", "tags": {"service": "shop"}}})
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT %s -- a remark", ["x"])
+        assert cursor.fetchone() == ("x",)
+
+
+def test_parents_are_right_in_threads_and_async_views(connect: Connect, telemetry: Telemetry) -> None:
+    tracer = telemetry.tracer_provider.get_tracer("app")
+
+    def query() -> None:
+        wrapper = connect()
+        wrapper.inc_thread_sharing()
+        with wrapper.cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    async def view() -> int:
+        with tracer.start_as_current_span("async view") as span:
+            await sync_to_async(query)()
+        return span.get_span_context().span_id
+
+    def worker() -> int:
+        with tracer.start_as_current_span("task") as span:
+            query()
+        return span.get_span_context().span_id
+
+    parents = [asyncio.run(view())]
+    with ThreadPoolExecutor(2) as pool:
+        parents += [future.result() for future in [pool.submit(worker) for _ in range(4)]]
+    queries = [span for span in telemetry.spans if span.name == "SELECT"]
+    assert sorted(span.parent.span_id for span in queries if span.parent) == sorted(parents)
+
+
+def test_an_alias_that_is_off_has_no_recorder(connect: Connect, telemetry: Telemetry) -> None:
+    wrapper = connect(False)
+    assert wrapper.connection.recorder is None
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    assert not telemetry.spans
+
+
+@pytest.mark.standin
+def test_a_lost_connection(connect: Connect, server: Server, telemetry: Telemetry) -> None:
+    if server.standin is None:
+        pytest.skip("only the stand-in breaks connections on demand")
+    wrapper = connect()
+    server.standin.control.drop_before(matching="lost_marker")
+    with pytest.raises(OperationalError), wrapper.cursor() as cursor:
+        cursor.execute("SELECT 'x' AS lost_marker")
+    attributes = telemetry.span.attributes or {}
+    assert attributes["mssql.error.class"] == "connection_lost"
+    assert str(attributes["error.type"]).startswith("08")
+
+
+class Counting(SpanExporter):
+    """Counts what it accepts."""
+
+    def __init__(self) -> None:
+        self.accepted = 0
+
+    def export(self, spans: Any) -> SpanExportResult:
+        self.accepted += len(spans)
+        return SpanExportResult.SUCCESS
+
+
+def test_forgotten_cursors_end_their_spans_and_leave_no_memory(
+    connect: Connect, telemetry: Telemetry
+) -> None:
+    """100,000 cursors that nobody closes or reads to the end."""
+    wrapper = connect()
+    session = wrapper.connection
+    counting = Counting()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(counting, max_queue_size=1 << 17))
+    recorder = Telemetry().recorder(
+        {"tracing": {"returned_rows": True}, "metrics": False, "query_log": False}
+    )
+    recorder._configured[0]._tracer = provider.get_tracer("test")  # type: ignore[attr-defined]
+    session.recorder = recorder
+
+    def forget(count: int) -> None:
+        for _ in range(count):
+            cursor = wrapper.create_cursor()
+            # As the cursor itself does, without the round trip: 100,000 of them belong to a benchmark.
+            cursor._statement = recorder.begin(StatementKind.QUERY, "SELECT * FROM [t]", None)
+            recorder.end(cursor._statement, rowcount=-1)
+
+    forget(1_000)
+    gc.collect()
+    provider.force_flush()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(99):
+        forget(1_000)
+        provider.force_flush()
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert counting.accepted == 100_000
+    assert grown < 200_000
+
+
+def test_threads_lose_no_span(connect: Connect) -> None:
+    """8 threads at once, each on a connection of its own; benchmarks/soak.py does it for minutes."""
+    counting = Counting()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(counting, max_queue_size=1 << 15))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            wrapper = connect()
+            wrapper.inc_thread_sharing()
+            recorder = Telemetry().recorder({"metrics": False, "query_log": False})
+            recorder._configured[0]._tracer = provider.get_tracer("test")  # type: ignore[attr-defined]
+            wrapper.connection.recorder = recorder
+            for number in range(100):
+                with wrapper.cursor() as cursor:
+                    cursor.execute("SELECT %s", [number])
+                    assert cursor.fetchone() == (number,)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    provider.force_flush()
+    assert not failures
+    assert counting.accepted == 800
