@@ -324,6 +324,11 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     4902: (16, 1, 'Cannot find the object "{}" because it does not exist or you do not have permissions.'),
     4915: (16, 0, "'{}' statement failed because the parameter data type of {} is invalid."),
     4917: (16, 0, "Constraint '{}' does not exist."),
+    4920: (
+        16,
+        0,
+        "ALTER TABLE failed because trigger '{}' on table '{}' does not exist.",
+    ),
     4922: (16, 9, "{} {} failed because one or more objects access this column."),
     4923: (16, 1, "ALTER TABLE DROP COLUMN failed because '{}' is the only data column in table '{}'. A table must have at least one data column."),
     4924: (16, 1, "{} failed because column '{}' does not exist in table '{}'."),

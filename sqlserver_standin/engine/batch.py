@@ -271,7 +271,7 @@ class BatchParser(Parser):
 
     def _throw(self) -> st.Statement:
         self.expect("THROW")
-        if self.token.kind in ("end", "op") and not self.at("-") or self.at("END"):
+        if (self.token.kind in ("end", "op") and not self.at("-")) or self.at("END"):
             return st.Throw(())
         number = self.expression()
         self.expect(",")
@@ -683,9 +683,9 @@ class BatchParser(Parser):
                         if option.value == "IGNORE_DUP_KEY" and value.value == "ON":
                             raise unsupported("IGNORE_DUP_KEY", option.line)
                     self.accept(",")
-            elif self.at("ON") and (self.ahead().text.strip('[]"').upper() in ("PRIMARY", "DEFAULT")):
-                self.position += 2
-            elif self.at("TEXTIMAGE_ON"):
+            elif (
+                self.at("ON") and (self.ahead().text.strip('[]"').upper() in ("PRIMARY", "DEFAULT"))
+            ) or self.at("TEXTIMAGE_ON"):
                 self.position += 2
             else:
                 return drop_existing

@@ -17,13 +17,20 @@ from sqlserver_standin.engine.names import pg_name, quote, quote_literal
 from sqlserver_standin.errors import sql_error, unsupported
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
-from sqlserver_standin.tsql.types import describe, pg_type
+from sqlserver_standin.tsql.types import pg_type
 from sqlserver_standin.types import MAX, SqlType
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
 
 _IDENTITY_TYPES = ("int", "bigint", "smallint", "tinyint", "decimal", "numeric")
+# RESEED may set any value, so the sequence takes the whole range.
+_IDENTITY_RANGES = {
+    "tinyint": (-1, 255),
+    "smallint": (-(2**15), 2**15 - 1),
+    "int": (-(2**31), 2**31 - 1),
+    "bigint": (-(2**63), 2**63 - 1),
+}
 _ACTIONS = {"a": "NO ACTION", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 
@@ -211,8 +218,11 @@ class DataDefinition:
             if column.type.name in ("decimal", "numeric"):
                 # PostgreSQL's identity columns are integers.
                 parts[1] = "int8"
-            edges = f" MAXVALUE {seed}" if increment < 0 else f" MINVALUE {seed}" if seed < 1 else ""
-            parts.append(f"GENERATED ALWAYS AS IDENTITY (START WITH {seed} INCREMENT BY {increment}{edges})")
+            least, most = _IDENTITY_RANGES.get(column.type.name, _IDENTITY_RANGES["bigint"])
+            parts.append(
+                f"GENERATED ALWAYS AS IDENTITY (START WITH {seed} INCREMENT BY {increment} "
+                f"MINVALUE {least} MAXVALUE {most})"
+            )
         defaults = [c for c in constraints if c.kind == "DEFAULT" and c.for_column == column.name]
         if len(defaults) > 1:
             raise sql_error(1781)
@@ -814,10 +824,8 @@ class DataDefinition:
         if same:
             return True
         variable = column.type.name in ("varchar", "nvarchar", "varbinary")
-        longer = (
-            new_type.length == MAX
-            or (column.type.length or 0) <= (new_type.length or 0)
-            and column.type.length != MAX
+        longer = new_type.length == MAX or (
+            (column.type.length or 0) <= (new_type.length or 0) and column.type.length != MAX
         )
         return kind != "column" and same_kind and variable and longer and column.nullable == nullable
 
@@ -874,9 +882,13 @@ class DataDefinition:
     def switch_trigger(self, statement: st.SwitchTrigger) -> None:
         table = self.table(statement.table, 8197)
         word = "ENABLE" if statement.enable else "DISABLE"
-        for name in statement.names or (("USER",),):
-            target = quote(pg_name(name[-1])) if statement.names else "USER"
-            self._run([f"ALTER TABLE {table.qualified} {word} TRIGGER {target}"])
+        if not statement.names:
+            self._run([f"ALTER TABLE {table.qualified} {word} TRIGGER USER"])
+        for name in statement.names:
+            found = self._find_trigger((table.schema, name[-1]))
+            if not found:
+                raise sql_error(4920, name[-1], table.name)
+            self._run([f"ALTER TABLE {target} {word} TRIGGER {quote(trigger)}" for target, trigger in found])
         self._session.schema_changed()
 
     # -- DROP and the rest -----------------------------------------------------------------------------------
@@ -1054,6 +1066,117 @@ class DataDefinition:
         kind = "VIEW" if table.kind == "view" else "TABLE"
         self._run([f"ALTER {kind} {table.qualified} SET SCHEMA {quote(target)}"])
         self._session.schema_changed()
+
+    # -- modules ---------------------------------------------------------------------------------------------
+
+    def find_procedure(self, name: st.Name) -> tuple[str, dict[str, Any]] | None:
+        """The quoted PostgreSQL name and facts of a stored procedure."""
+        schema, last = self._split(name)
+        rows = self._session.link.rows(
+            """SELECT n.nspname, p.proname, d.description FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                 JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
+                WHERE p.prokind = 'p' AND lower(n.nspname) = lower($1::text) AND lower(p.proname) = lower($2::text)""",
+            (pg_name(schema), pg_name(last)),
+        )
+        if not rows:
+            return None
+        pg_schema, procedure, description = rows[0]
+        return f"{quote(pg_schema or '')}.{quote(procedure or '')}", json.loads(description or "{}")
+
+    def create_procedure(self, statement: st.CreateProcedure) -> None:
+        """PostgreSQL only keeps the definition, in an empty procedure of that name."""
+        schema, name = self._split(statement.name)
+        if name.startswith("#"):
+            raise unsupported("temporary procedures", statement.line)
+        pg_schema = self._target_schema(schema)
+        existing = self.find_procedure(statement.name)
+        if statement.mode == "ALTER" and existing is None:
+            raise sql_error(208, ".".join(statement.name))
+        if existing is None and self._objects_named(pg_schema, name):
+            raise sql_error(2714, name)
+        if existing is not None and statement.mode == "CREATE":
+            raise sql_error(2714, name)
+        target = existing[0] if existing else f"{quote(pg_schema)}.{quote(pg_name(name))}"
+        self._run(
+            [
+                f"CREATE OR REPLACE PROCEDURE {target}() LANGUAGE plpgsql AS 'BEGIN END'",
+                comment("PROCEDURE", target, {"name": name, "definition": statement.text, "created": "now"}),
+            ]
+        )
+        self._session.schema_changed()
+
+    def drop_procedure(self, name: st.Name, *, if_exists: bool) -> None:
+        found = self.find_procedure(name)
+        if found is None:
+            if if_exists:
+                return
+            raise sql_error(3701, "drop", "procedure", ".".join(name))
+        self._run([f"DROP PROCEDURE {found[0]}"])
+        self._session.schema_changed()
+
+    def _find_trigger(self, name: st.Name) -> list[tuple[str, str]]:
+        """(quoted table, PostgreSQL's trigger) of each trigger behind one of SQL Server's."""
+        schema, last = self._split(name)
+        rows = self._session.link.rows(
+            """SELECT n.nspname, c.relname, t.tgname FROM pg_trigger t
+                 JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+                 JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass
+                WHERE lower(n.nspname) = lower($1::text) AND lower(d.description::jsonb ->> 'name') = lower($2::text)""",
+            (pg_name(schema), last),
+        )
+        return [(f"{quote(row[0] or '')}.{quote(row[1] or '')}", row[2] or "") for row in rows]
+
+    def create_trigger(self, statement: st.CreateTrigger) -> None:
+        """PostgreSQL's triggers only keep the changed rows; the session runs the body after the statement."""
+        schema, name = self._split(statement.name)
+        table = self.table(statement.table, 8197)
+        existing = self._find_trigger((schema, name))
+        if existing and statement.mode == "CREATE":
+            raise sql_error(2714, name)
+        if not existing and statement.mode == "ALTER":
+            raise sql_error(208, ".".join(statement.name))
+        sql = [f"DROP TRIGGER {quote(trigger)} ON {target}" for target, trigger in existing]
+        for position, event in enumerate(statement.events):
+            trigger = pg_name(name) if position == 0 else pg_name(name, event)
+            rows = {
+                "INSERT": "NEW TABLE AS new_rows",
+                "DELETE": "OLD TABLE AS old_rows",
+                "UPDATE": "NEW TABLE AS new_rows OLD TABLE AS old_rows",
+            }[event]
+            meta = {
+                "name": name,
+                "main": position == 0,
+                "events": statement.events,
+                "definition": statement.text,
+                "created": "now",
+            }
+            sql.append(
+                f"CREATE TRIGGER {quote(trigger)} AFTER {event} ON {table.qualified} REFERENCING {rows} "
+                "FOR EACH STATEMENT EXECUTE FUNCTION sys_meta.keep_changed_rows()"
+            )
+            sql.append(comment("TRIGGER", f"{quote(trigger)} ON {table.qualified}", meta))
+        self._run(sql)
+        self._session.schema_changed()
+
+    def drop_trigger(self, name: st.Name, *, if_exists: bool) -> None:
+        found = self._find_trigger(name)
+        if not found:
+            if if_exists:
+                return
+            raise sql_error(3701, "drop", "trigger", ".".join(name))
+        self._run([f"DROP TRIGGER {quote(trigger)} ON {table}" for table, trigger in found])
+        self._session.schema_changed()
+
+    def trigger_definitions(self, object_id: int, event: str) -> list[str]:
+        """The enabled triggers of a table for an event, in the order in which they were made."""
+        rows = self._session.link.rows(
+            """SELECT d.description::jsonb ->> 'definition' FROM pg_trigger t
+                 JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass
+                WHERE t.tgrelid = $1::oid AND t.tgenabled <> 'D' AND (d.description::jsonb -> 'main')::bool
+                  AND d.description::jsonb -> 'events' ? $2 ORDER BY t.oid""",
+            (object_id, event),
+        )
+        return [row[0] or "" for row in rows]
 
     # -- sp_rename -------------------------------------------------------------------------------------------
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine import values
+from sqlserver_standin.engine.batch import BatchParser, parse_batch
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.failures import ENDS_BATCH, ENDS_TRANSACTION, TERMINATES_STATEMENT
+from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.link import PostgresError
+from sqlserver_standin.engine.procedures import Procedures
 from sqlserver_standin.engine.showplan import COLUMN_NAME, PlannedStatement, Showplan
 from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import (
@@ -57,33 +59,10 @@ class ReturnFromBatch(Exception):
         self.status = status
 
 
-@dataclass(slots=True)
-class Frame:
-    """The variables of a batch or procedure by lower-case name."""
-
-    types: dict[str, SqlType] = field(default_factory=dict)
-    values: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
-    batch: str = ""
-    procedure: str = ""
-
-    @classmethod
-    def of_parameters(cls, parameters: Sequence[Parameter]) -> Frame:
-        """The variables of a parameterised request."""
-        frame = cls()
-        for parameter in parameters:
-            name = parameter.name.lower()
-            frame.types[name] = parameter.type
-            frame.values[name] = parameter.value
-        return frame
-
-
 class Interpreter:
     """Runs statements for one session."""
 
     def __init__(self, session: Session) -> None:
-        from sqlserver_standin.engine.procedures import Procedures
-
         self._session = session
         self._try_depth = 0
         self._procedures = Procedures(session, self)
@@ -293,7 +272,7 @@ class Interpreter:
 
     def _drop_table_variables(self, frame: Frame) -> None:
         if frame.tables:
-            names = [table.pg_name for table in frame.tables.values() if table.kind == "variable"]
+            names = [table.pg_name for name, table in frame.tables.items() if name.startswith("@")]
             frame.tables = {}
             for name in names:
                 self._session.link.execute(f"DROP TABLE IF EXISTS {name}")
@@ -321,7 +300,12 @@ class Interpreter:
         encoded: list[bytes | None] = []
         formats: list[int] = []
         for name in translation.parameters:
-            value = frame.values[name] if name in frame.values else self._session.system_value(name)
+            if name in frame.values:
+                value = frame.values[name]
+            elif name == "scope_identity()":
+                value = self._session.identity_value(frame.scope.identity_sequence)
+            else:
+                value = self._session.system_value(name)
             data, data_format = values.encode(value)
             encoded.append(data)
             formats.append(data_format)
@@ -350,6 +334,81 @@ class Interpreter:
         yield from self._answer(translation, frame)
 
     def _answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
+        table = translation.table
+        if table is not None and self._fired(translation):
+            yield from self._answer_with_triggers(translation, table, frame)
+        else:
+            yield from self._run_and_answer(translation, frame)
+
+    @staticmethod
+    def _fired(translation: Translation) -> list[str]:
+        table = translation.table
+        if (
+            table is None
+            or not table.triggers
+            or translation.kind not in ("insert", "update", "delete", "merge")
+        ):
+            return []
+        if translation.kind == "merge":
+            return [event for event in ("insert", "update", "delete") if event in table.triggers]
+        return [translation.kind] if translation.kind in table.triggers else []
+
+    def _answer_with_triggers(self, translation: Translation, table: Table, frame: Frame) -> Iterator[Event]:
+        """The statement and its triggers, all or nothing."""
+        session = self._session
+        own = not session.transaction.count
+        if own:
+            for event in session.begin(None):
+                del event
+        depth = session.trigger_depth
+        session.set_setting("standin.trigger_depth", str(depth))
+        savepoint = f"t_{depth}"
+        session.link.savepoint(savepoint)
+        count = session.transaction.count
+        try:
+            answer = list(self._run_and_answer(translation, frame))
+            rows = session.row_count
+            session.trigger_depth += 1
+            # A trigger runs as with XACT_ABORT ON.
+            xact_abort, session.options.xact_abort = session.options.xact_abort, True
+            try:
+                messages = list(self._run_triggers(translation, table, depth))
+            finally:
+                session.trigger_depth -= 1
+                session.options.xact_abort = xact_abort
+        except (SqlError, PostgresError):
+            if session.transaction.count:
+                session.link.rollback_to(savepoint)
+                if own:
+                    list(session.rollback(None))
+            raise
+        yield from messages
+        if session.transaction.count < count:
+            raise sql_error(3609)
+        session.row_count = rows
+        yield from answer
+        if own:
+            list(session.commit())
+
+    def _run_triggers(self, translation: Translation, table: Table, depth: int) -> Iterator[Event]:
+        session = self._session
+        names = {kind: f'pg_temp."{kind}:{depth}:{table.object_id}"' for kind in ("inserted", "deleted")}
+        tables = {
+            kind: Table("", kind, pg_table, "variable", table.columns) for kind, pg_table in names.items()
+        }
+        for event in self._fired(translation):
+            for definition in session.ddl.trigger_definitions(table.object_id, event.upper()):
+                trigger = parse_batch(definition)[0]
+                assert isinstance(trigger, st.CreateTrigger)
+                inner = Frame(tables=dict(tables), procedure=trigger.name[-1])
+                for each in self.run_module(trigger.body, inner):
+                    if not isinstance(each, Done):
+                        yield each
+                if not session.transaction.count:
+                    return
+        session.link.execute(f"DROP TABLE IF EXISTS {names['inserted']}, {names['deleted']}")
+
+    def _run_and_answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
         session = self._session
         result = self._run_translation(translation, frame)
         if translation.assignments:
@@ -372,7 +431,7 @@ class Interpreter:
             count = result.command_tuples or 0
         session.row_count = count
         if translation.kind in ("insert", "merge") and count and translation.table is not None:
-            self._remember_identity(translation)
+            self._remember_identity(translation, frame)
         yield Done(None if session.options.nocount else count, translation.kind)
 
     # -- plans -----------------------------------------------------------------------------------------------
@@ -466,7 +525,7 @@ class Interpreter:
     def _assignment_columns(self, translation: Translation, frame: Frame) -> list[Any]:
         return [Column(name, frame.types[name]) for name in translation.assignments]
 
-    def _remember_identity(self, translation: Translation) -> None:
+    def _remember_identity(self, translation: Translation, frame: Frame) -> None:
         table = translation.table
         assert table is not None
         if table.identity_sequence is None:
@@ -480,7 +539,7 @@ class Interpreter:
                 f"{table.identity_sequence}))) FROM {table.pg_name}",
                 [table.identity_sequence.encode()],
             )
-        session.identity_sequence = table.identity_sequence
+        session.identity_sequence = frame.scope.identity_sequence = table.identity_sequence
 
     def _select_into(self, translation: Translation, frame: Frame) -> Iterator[Event]:
         assert translation.into is not None
@@ -589,8 +648,6 @@ class Interpreter:
 
     def call_by_name(self, procedure: str, parameters: Sequence[Parameter]) -> Iterator[Event]:
         """RPC by name: the parameters are variables of a frame, and passed on as arguments."""
-        from sqlserver_standin.engine.batch import BatchParser
-
         name = BatchParser(procedure).object_name()
         frame = Frame()
         arguments = []
@@ -604,8 +661,6 @@ class Interpreter:
         statement = st.Execute(name, tuple(arguments), "@rpc_status")
         frame.types["@rpc_status"] = _INT
         frame.values["@rpc_status"] = 0
-        from sqlserver_standin.events import ReturnValue
-
         yield from self.run(statement, frame)
         yield ReturnStatus(int(frame.values["@rpc_status"] or 0))
         for position, parameter in enumerate(parameters):
@@ -621,8 +676,6 @@ class Interpreter:
 
     def run_text(self, sql: str, frame: Frame) -> Iterator[Event]:
         """A batch inside a batch: its own variables and its own compilation."""
-        from sqlserver_standin.engine.batch import parse_batch
-
         session = self._session
         if session.nesting >= MOST_NESTING:
             raise sql_error(217, MOST_NESTING)
@@ -636,6 +689,33 @@ class Interpreter:
                 # USE inside lasts as long as the inner batch.
                 for _ in session.use(database):
                     pass
+
+    def run_module(self, body: Sequence[st.Statement], frame: Frame) -> Generator[Event, None, int]:
+        """A procedure's body; returns its status."""
+        session = self._session
+        if session.nesting >= MOST_NESTING:
+            raise sql_error(217, MOST_NESTING)
+        session.nesting += 1
+        nocount = session.options.nocount
+        before = session.transaction.count
+        status = 0
+        try:
+            for statement in body:
+                yield from self.run(statement, frame)
+        except ReturnFromBatch as end:
+            status = end.status
+        finally:
+            session.nesting -= 1
+            # SET options of a procedure last as long as it runs.
+            session.options.nocount = nocount
+            self._drop_table_variables(frame)
+        if (
+            session.transaction.count != before
+            and not session.transaction.doomed
+            and not session.trigger_depth
+        ):
+            yield sql_error(266, before, session.transaction.count)
+        return status
 
     # -- transactions and options ----------------------------------------------------------------------------
 
@@ -823,9 +903,9 @@ class Interpreter:
             case st.CreateSequence():
                 ddl.create_sequence(statement)
             case st.CreateProcedure():
-                self._procedures.create(statement)
+                ddl.create_procedure(statement)
             case st.CreateTrigger():
-                self._procedures.create_trigger(statement)
+                ddl.create_trigger(statement)
             case st.Drop():
                 self._drop(statement)
 
@@ -841,8 +921,10 @@ class Interpreter:
                     ddl.drop_sequence(name, if_exists=statement.if_exists)
                 case "SCHEMA":
                     ddl.drop_schema(name[-1], if_exists=statement.if_exists)
-                case "PROCEDURE" | "TRIGGER":
-                    self._procedures.drop(statement.kind, name, if_exists=statement.if_exists)
+                case "PROCEDURE":
+                    ddl.drop_procedure(name, if_exists=statement.if_exists)
+                case "TRIGGER":
+                    ddl.drop_trigger(name, if_exists=statement.if_exists)
                 case _:
                     raise unsupported(f"DROP {statement.kind}", statement.line)
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from sqlserver_standin.datatype_info import PROCEDURES as DATATYPE_PROCEDURES
+from sqlserver_standin.datatype_info import datatype_info
 from sqlserver_standin.engine import statements as st
-from sqlserver_standin.engine.names import pg_name, quote, quote_literal
+from sqlserver_standin.engine.batch import BatchParser, parse_batch
+from sqlserver_standin.engine.frame import Frame
+from sqlserver_standin.engine.names import quote
 from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import Event, Message
-from sqlserver_standin.types import MAX, SqlType
+from sqlserver_standin.tsql import syntax as ast
 
 if TYPE_CHECKING:
-    from sqlserver_standin.engine.interpreter import Frame, Interpreter
+    from sqlserver_standin.engine.interpreter import Interpreter
     from sqlserver_standin.engine.session import Session
-
-_INT = SqlType("int")
-_TEXT = SqlType("nvarchar", length=MAX)
 
 
 class Procedures:
@@ -32,8 +32,6 @@ class Procedures:
         name = statement.procedure
         if statement.procedure_variable is not None:
             value = frame.values.get(statement.procedure_variable)
-            from sqlserver_standin.engine.batch import BatchParser
-
             name = BatchParser(str(value)).object_name()
         system = _SYSTEM.get(name[-1].lower())
         if system is not None and (len(name) == 1 or name[-2].lower() in ("sys", "dbo", "")):
@@ -41,7 +39,54 @@ class Procedures:
             if statement.status is not None:
                 frame.values[statement.status] = 0
             return
-        raise sql_error(2812, ".".join(name))
+        yield from self._execute_own(name, statement, frame)
+
+    def _execute_own(self, name: st.Name, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        """A procedure of the user's: its body in a frame of its own."""
+        session = self._session
+        found = session.ddl.find_procedure(name)
+        if found is None:
+            raise sql_error(2812, ".".join(name), line=statement.line)
+        procedure = parse_batch(found[1]["definition"])[0]
+        assert isinstance(procedure, st.CreateProcedure)
+        shown = procedure.name[-1]
+        inner = Frame(procedure=shown)
+        given, outputs = self._bind(procedure, statement, frame, shown)
+        for parameter in procedure.parameters:
+            inner.types[parameter.name] = parameter.type
+            inner.values[parameter.name] = given[parameter.name]
+        status = yield from self._interpreter.run_module(procedure.body, inner)
+        self._return_outputs(outputs, inner, frame)
+        if statement.status is not None:
+            frame.values[statement.status] = status
+
+    def _bind(
+        self, procedure: st.CreateProcedure, statement: st.Execute, frame: Frame, shown: str
+    ) -> tuple[dict[str, Any], list[tuple[str, st.Argument]]]:
+        parameters = {parameter.name: parameter for parameter in procedure.parameters}
+        names = list(parameters)
+        given: dict[str, Any] = {}
+        outputs: list[tuple[str, st.Argument]] = []
+        if statement.arguments and not names:
+            raise sql_error(8146, shown)
+        for position, argument in enumerate(statement.arguments):
+            if argument.name is None and position >= len(names):
+                raise sql_error(8144, shown)
+            name = argument.name or names[position]
+            if name not in parameters:
+                raise sql_error(8145, name, shown)
+            if argument.value is not None:
+                given[name] = self._interpreter.scalar(argument.value, frame, parameters[name].type)
+            if argument.output:
+                if not parameters[name].output:
+                    raise sql_error(8162, name)
+                outputs.append((name, argument))
+        for parameter in procedure.parameters:
+            if parameter.name not in given:
+                if parameter.default is None:
+                    raise sql_error(201, shown, parameter.name)
+                given[parameter.name] = self._interpreter.scalar(parameter.default, frame, parameter.type)
+        return given, outputs
 
     def _arguments(self, statement: st.Execute, frame: Frame, *names: str) -> dict[str, Any]:
         """Values of a system procedure's arguments, by the names that it has for them."""
@@ -61,9 +106,6 @@ class Procedures:
     # -- sp_executesql ---------------------------------------------------------------------------------------
 
     def _sp_executesql(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
-        from sqlserver_standin.engine.batch import BatchParser
-        from sqlserver_standin.engine.interpreter import Frame
-
         arguments = statement.arguments
         if not arguments or arguments[0].value is None:
             raise sql_error(201, "sp_executesql", "@statement")
@@ -94,8 +136,6 @@ class Procedures:
         self._return_outputs(outputs, inner, frame)
 
     def _return_outputs(self, outputs: list[tuple[str, st.Argument]], inner: Frame, frame: Frame) -> None:
-        from sqlserver_standin.tsql import syntax as ast
-
         for name, argument in outputs:
             if isinstance(argument.value, ast.Variable):
                 frame.values[argument.value.name] = inner.values[name]
@@ -103,8 +143,6 @@ class Procedures:
     # -- renaming --------------------------------------------------------------------------------------------
 
     def _sp_rename(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
-        from sqlserver_standin.engine.batch import BatchParser
-
         given = self._arguments(statement, frame, "objname", "newname", "objtype")
         old, new = str(given.get("objname") or ""), str(given.get("newname") or "")
         kind = str(given.get("objtype") or "").upper()
@@ -221,8 +259,6 @@ class Procedures:
     # -- locks -----------------------------------------------------------------------------------------------
 
     def _sp_msforeachtable(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
-        from sqlserver_standin.engine.interpreter import Frame
-
         given = self._arguments(statement, frame, "command1", "replacechar", "command2")
         command = str(given.get("command1") or "")
         placeholder = str(given.get("replacechar") or "?")
@@ -256,8 +292,6 @@ class Procedures:
             raise unsupported(f"DBCC {statement.command}", statement.line)
 
     def _checkident(self, statement: st.Dbcc, frame: Frame) -> Iterator[Event]:
-        from sqlserver_standin.engine.batch import BatchParser
-
         session = self._session
         arguments = list(statement.arguments)
         first = arguments[0]
@@ -294,17 +328,11 @@ class Procedures:
         if "NO_INFOMSGS" not in statement.options:
             yield Message(7998, text(7998, shown, shown))
 
-    # -- modules ---------------------------------------------------------------------------------------------
+    # -- catalog procedures ----------------------------------------------------------------------------------
 
-    def create(self, statement: st.CreateProcedure) -> None:
-        raise unsupported("CREATE PROCEDURE", statement.line)
-
-    def create_trigger(self, statement: st.CreateTrigger) -> None:
-        raise unsupported("CREATE TRIGGER", statement.line)
-
-    def drop(self, kind: str, name: st.Name, *, if_exists: bool) -> None:
-        if not if_exists:
-            raise sql_error(3701, "drop", kind.lower(), ".".join(name))
+    def _sp_datatype_info(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        given = self._arguments(statement, frame, "data_type", "odbcver")
+        yield from datatype_info(given.get("data_type"))
 
     def security(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
         raise unsupported(type(statement).__name__, statement.line)
@@ -337,5 +365,5 @@ _SYSTEM: dict[str, Callable[[Procedures, st.Execute, Frame], Iterator[Event]]] =
     "sp_updateextendedproperty": Procedures._extended_property,
     "sp_dropextendedproperty": Procedures._extended_property,
     "sp_msforeachtable": Procedures._sp_msforeachtable,
+    **dict.fromkeys(DATATYPE_PROCEDURES, Procedures._sp_datatype_info),
 }
-_ = (json, pg_name, quote_literal)

@@ -13,7 +13,8 @@ from sqlserver_standin.engine.batch import parse_batch
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.ddl import DataDefinition
 from sqlserver_standin.engine.failures import Failures, duplicate_values
-from sqlserver_standin.engine.interpreter import Frame, Interpreter
+from sqlserver_standin.engine.frame import Frame, Scope
+from sqlserver_standin.engine.interpreter import Interpreter
 from sqlserver_standin.engine.link import Link, PostgresError
 from sqlserver_standin.engine.metadata import SessionCatalog, TableInfo
 from sqlserver_standin.engine.names import pg_name, quote
@@ -27,7 +28,8 @@ from sqlserver_standin.events import (
     ReturnValue,
     SqlError,
 )
-from sqlserver_standin.tsql.translate import Context, Translator
+from sqlserver_standin.tsql.expressions import Context
+from sqlserver_standin.tsql.translate import Translator
 from sqlserver_standin.types import SqlType
 
 if TYPE_CHECKING:
@@ -161,8 +163,10 @@ class Session:
         self.session_context: dict[str, tuple[Any, bool]] = {}
         self.identity_insert: TableInfo | None = None
         self.identity_sequence: str | None = None
+        self.scope = Scope()
         self.errors: list[SqlError] = []
         self.nesting = 0
+        self.trigger_depth = 0
         self._reported: list[SqlError] = []
         self._local_schema_version = 0
         self._link_version: Hashable = None
@@ -277,6 +281,7 @@ class Session:
         self.context_info = None
         self.identity_insert = None
         self.identity_sequence = None
+        self.scope = Scope()
         self.row_count = 0
         original = self.instance.database(self.original_database)
         self.link.close()
@@ -300,6 +305,8 @@ class Session:
             frame = Frame.of_parameters(parameters)
             statements = parse_batch(sql)
             frame.batch = sql
+            if not rpc:
+                frame.scope = self.scope
             if any(isinstance(each, SetOption) and "SHOWPLAN_XML" in each.option for each in statements):
                 if len(statements) > 1:
                     raise sql_error(1067)
@@ -554,15 +561,14 @@ class Session:
             ),
         )
 
-    def scope_identity(self) -> int | None:
-        """The last value of the sequence behind the IDENTITY column that was inserted into last."""
-        if self.identity_sequence is None:
+    def identity_value(self, sequence: str | None) -> int | None:
+        """The last value of the sequence behind an IDENTITY column that this session inserted into."""
+        if sequence is None:
             return None
         try:
-            rows = self.link.rows("SELECT currval($1::regclass)", (self.identity_sequence,))
+            rows = self.link.rows("SELECT currval($1::regclass)", (sequence,))
         except PostgresError:
             # Its table is gone.
-            self.identity_sequence = None
             return None
         return int(rows[0][0] or 0)
 
@@ -578,8 +584,8 @@ class Session:
                 return self.last_error
             case "@@spid":
                 return self.spid
-            case "@@identity" | "scope_identity()":
-                return self.scope_identity()
+            case "@@identity":
+                return self.identity_value(self.identity_sequence)
             case "xact_state()":
                 return (-1 if self.transaction.doomed else 1) if self.transaction.count else 0
             case "error_number()":
