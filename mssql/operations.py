@@ -6,6 +6,7 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +22,11 @@ from mssql import bulk, timezones
 from mssql.expressions import is_condition
 
 type_params = Sequence[Any]
+
+_FOREIGN_KEYS = """\
+SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id),
+    OBJECT_SCHEMA_NAME(referenced_object_id), OBJECT_NAME(referenced_object_id), SCHEMA_NAME()
+FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
 
 # Monday, and the smallest date: whole units counted from here are never negative, so integer division floors.
 _EPOCH = "CAST('00010101' AS %s)"
@@ -156,19 +162,42 @@ class DatabaseOperations(BaseDatabaseOperations):
         reset_sequences: bool = False,
         allow_cascade: bool = False,
     ) -> list[str]:
-        """Empty the tables in a few statements; foreign keys rest meanwhile, because tables may point in a ring."""
+        """Empty the tables, those that point at others first.
+
+        Where tables point at each other in a ring, their foreign keys rest meanwhile.
+        """
         if not tables:
             return []
-        names = [style.SQL_TABLE(self.quote_name(table)) for table in tables]
+        ordered, ring = self._deletion_order({self.quote_name(table) for table in tables})
         alter, delete = style.SQL_KEYWORD("ALTER TABLE"), style.SQL_KEYWORD("DELETE FROM")
+        names = [style.SQL_TABLE(name) for name in ring]
         flush = [
             "; ".join(f"{alter} {name} NOCHECK CONSTRAINT ALL" for name in names),
-            "; ".join(f"{delete} {name}" for name in names),
+            "; ".join(f"{delete} {style.SQL_TABLE(name)}" for name in ordered),
             "; ".join(f"{alter} {name} WITH CHECK CHECK CONSTRAINT ALL" for name in names),
         ]
         if reset_sequences:
             flush += self.sequence_reset_by_name_sql(style, [{"table": table} for table in tables])
-        return flush
+        return [statement for statement in flush if statement]
+
+    def _deletion_order(self, tables: set[str]) -> tuple[list[str], list[str]]:
+        """Return the tables in an order in which they can be emptied, and those that stand in a ring."""
+        pointed_at_by: dict[str, set[str]] = {table: set() for table in tables}
+        by_identity = {table.lower(): table for table in tables}
+        with self.connection.cursor() as cursor:
+            cursor.execute(_FOREIGN_KEYS)
+            for schema, parent, other_schema, referenced, default_schema in cursor.fetchall():
+                source, target = (
+                    self.quote_name(name if where == default_schema else f"[{where}].[{name}]").lower()
+                    for where, name in ((schema, parent), (other_schema, referenced))
+                )
+                if source != target and source in by_identity and target in by_identity:
+                    pointed_at_by[by_identity[target]].add(by_identity[source])
+        sorter = TopologicalSorter(pointed_at_by)
+        try:
+            return list(sorter.static_order()), []
+        except CycleError:
+            return sorted(tables), sorted(tables)
 
     def sequence_reset_by_name_sql(self, style: Any, sequences: Iterable[dict[str, Any]]) -> list[str]:
         """Start identities again at 1.
