@@ -122,7 +122,7 @@ class DeadlockObserver(Observer):
                 seen=datetime.fromtimestamp(statement.ended_ns / 1e9, UTC),
                 summary=statement.summary,
                 span_context=span.get_span_context() if span is not None else None,
-                attributes=tuple(self._connection.for_spans.items()),
+                attributes=tuple(self._connection.for_events.items()),
                 raw_text=self._raw_text,
             )
         )

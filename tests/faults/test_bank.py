@@ -105,6 +105,7 @@ def test_no_money_is_lost_or_made(make_alias: MakeAlias, control: Control, pool:
         survived[scope, error.error_class] += 1
 
     options: dict[str, Any] = {
+        "query_timeout": 30,  # a hang is a failure here
         "pool": {"max_size": THREADS + 2} if pool else False,
         "retry": {
             "connect": {"attempts": 8, "base_delay": 0.01, "max_delay": 0.1, "throttled_delay": 0.01},
@@ -118,8 +119,8 @@ def test_no_money_is_lost_or_made(make_alias: MakeAlias, control: Control, pool:
             "INSERT INTO dbo.account (id, balance) VALUES (%s, %s)",
             [(each, BALANCE) for each in range(ACCOUNTS)],
         )
-    transfers = TRANSFERS // 4 if pool else TRANSFERS
-    share = transfers // THREADS
+    share = (TRANSFERS // 4 if pool else TRANSFERS) // THREADS
+    transfers = share * THREADS
     book = Book()
     threads = [
         threading.Thread(target=clerk, args=(name, range(name * share, (name + 1) * share), book, control))
@@ -135,7 +136,7 @@ def test_no_money_is_lost_or_made(make_alias: MakeAlias, control: Control, pool:
         retry.retrying.disconnect(count)
         control.clear()
     assert book.crashes == []
-    assert len(book.outcomes) == share * THREADS
+    assert len(book.outcomes) == transfers
 
     bank.close()
     with bank.cursor() as cursor:
@@ -165,6 +166,6 @@ def test_no_money_is_lost_or_made(make_alias: MakeAlias, control: Control, pool:
             f"{count} {kind.value} ({scope})" for (scope, kind), count in sorted(survived.items(), key=str)
         )
     )
-    assert outcomes["done"] > 0.9 * transfers
+    assert outcomes["done"] > 0.8 * transfers
     assert deadlocks >= (LEAST_DEADLOCKS // 4 if pool else LEAST_DEADLOCKS)
     assert survived["transaction", ErrorClass.CONNECTION_LOST] > 0
