@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlserver_standin.certificate import server_context
 from sqlserver_standin.control import ControlServer
 from sqlserver_standin.engine.instance import Instance
+from sqlserver_standin.engine.postgres import PostgresError
 from sqlserver_standin.faults import Faults
 from sqlserver_standin.journal import Journal
 from sqlserver_standin.launcher import DEFAULT_PASSWORD, DEFAULT_USER
@@ -34,7 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{error}. Choose another with --port; 0 takes any that is free.", file=sys.stderr)
         return 1
 
-    instance = Instance(options.data, password=options.password)
+    try:
+        instance = Instance(options.data, password=options.password)
+    except PostgresError as error:
+        print(error, file=sys.stderr)
+        return 1
     try:
         journal = Journal.from_environment(controlled=options.control)
         faults = Faults()

@@ -48,6 +48,13 @@ class StandIn:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[str] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The server's process; PostgreSQL runs below it."""
+        if self._process is None:
+            raise StandInError("the stand-in is not running")
+        return self._process.pid
+
     def start(self) -> Self:
         if self._data is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="sqlserver_standin_")
