@@ -10,8 +10,6 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -45,7 +43,7 @@ from mssql.instrumentation.metrics import pool_metrics_for
 from mssql.instrumentation.recorder import Recorder, recorder_for
 from mssql.instrumentation.statement import ConnectionInfo, StatementKind
 from mssql.introspection import DatabaseIntrospection
-from mssql.odbc import pyodbc
+from mssql.odbc import driver_package, pyodbc
 from mssql.operations import DatabaseOperations
 from mssql.pool import Pool, PoolOptions
 from mssql.retry import RetryConfig, RetryPolicy
@@ -60,10 +58,6 @@ FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
 
 # pyodbc hands longer values over piece by piece, for which the driver prepares and executes in two messages.
 _ANY_LENGTH = 2**31 - 1
-
-if hasattr(settings, "DATABASE_CONNECTION_POOLING"):
-    # The driver manager's pool, which it makes up its mind about with the first connection of the process.
-    pyodbc.pooling = bool(settings.DATABASE_CONNECTION_POOLING)
 
 SQL_SS_TIMESTAMPOFFSET = -155
 SQL_GUID = -11
@@ -266,7 +260,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     def get_connection_params(self) -> dict[str, Any]:
         """What `pyodbc.connect` takes."""
         options = self.options
-        driver = "" if options.dsn else find_driver(options.driver, _registered_drivers(), _driver_package())
+        driver = "" if options.dsn else find_driver(options.driver, pyodbc.drivers(), driver_package())
         return {
             "driver": options.dsn or driver,
             "connection_string": connection_string(self.settings_dict, options, driver, alias=self.alias),
@@ -322,6 +316,9 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         )
 
     def _log_in(self, conn_params: dict[str, Any], info: ConnectionInfo) -> Session:
+        if hasattr(settings, "DATABASE_CONNECTION_POOLING"):
+            # The driver manager's own pool, about which it makes up its mind at the first connection of the process.
+            pyodbc.pooling = bool(settings.DATABASE_CONNECTION_POOLING)
         try:
             driver = pyodbc.connect(
                 conn_params["connection_string"],
@@ -595,15 +592,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                 "Server 2017 (14.0) or later, Azure SQL Database, Azure SQL Managed Instance and SQL database in "
                 "Fabric."
             )
-
-
-def _registered_drivers() -> list[str]:
-    return list(pyodbc.drivers())
-
-
-def _driver_package() -> Path | None:
-    spec = find_spec("mssql_python_odbc")
-    return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 def _literal(value: str | int | bytes | None) -> str:

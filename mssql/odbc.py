@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -41,4 +42,11 @@ except ImportError as error:
     _load_driver_manager(Path(sys.prefix) / "lib", error)
     import pyodbc
 
-__all__ = ["pyodbc"]
+
+def driver_package() -> Path | None:
+    """The folder of ``mssql-python-odbc``, in which Microsoft's driver comes from PyPI; None: not installed."""
+    spec = find_spec("mssql_python_odbc")
+    return Path(spec.origin).parent if spec is not None and spec.origin else None
+
+
+__all__ = ["driver_package", "pyodbc"]
