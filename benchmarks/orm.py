@@ -1,0 +1,40 @@
+"""CPU and wall time of ORM calls, mssql-django beside this backend and two floors: python benchmarks/orm.py
+
+The floors: the same call on SQLite in memory (Django's own part), and the same SQL on kept pyodbc cursors.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from side_by_side import BACKENDS, Worker, target
+
+OPERATIONS = ("get", "create", "update", "list of 100", "atomic create", "prefetch")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=300, help="calls in a round (default: 300)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, of which the best counts (default: 5)")
+    options = parser.parse_args()
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    with target() as server:
+        for backend in BACKENDS:
+            with Worker(backend, server) as worker:
+                how = "raw" if backend == "pyodbc" else "timed"
+                results[backend] = {
+                    name: worker.ask(do=how, name=name, repeat=options.repeat, rounds=options.rounds)
+                    for name in OPERATIONS
+                }
+    for measure in ("cpu", "wall"):
+        print(f"\n{measure.upper()} time of one call, microseconds")
+        print(f"{'':16} {'mssql-django':>12} {'this one':>9} {'share':>6}   {'SQLite':>7} {'pyodbc':>7}")
+        for name in OPERATIONS:
+            peer, ours, sqlite, pyodbc = (
+                results[backend][name][measure] for backend in ("peer", "ours", "sqlite", "pyodbc")
+            )
+            print(f"{name:16} {peer:>12.0f} {ours:>9.0f} {ours / peer:>6.2f}   {sqlite:>7.0f} {pyodbc:>7.0f}")
+
+
+if __name__ == "__main__":
+    main()

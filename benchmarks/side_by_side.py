@@ -1,0 +1,130 @@
+"""Runs the same ORM calls in processes of their own: on this backend, on mssql-django, on SQLite, on bare pyodbc."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from mssql.connection_string import packaged_drivers  # noqa: E402
+from mssql.odbc import driver_package, pyodbc  # noqa: E402
+from sqlserver_standin import StandIn  # noqa: E402
+
+CACHE = ROOT / "var" / "benchmarks"
+PEER = "mssql-django==2.0.0"
+DRIVER_NAME = "ODBC Driver 18 for SQL Server"
+BACKENDS = ("ours", "peer", "sqlite", "pyodbc")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The server, and the stand-in behind it, if it is one."""
+
+    host: str
+    port: str
+    user: str
+    password: str
+    standin: StandIn | None
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "MSSQL_HOST": self.host,
+            "MSSQL_PORT": self.port,
+            "MSSQL_USER": self.user,
+            "MSSQL_PASSWORD": self.password,
+        }
+
+
+@contextmanager
+def target() -> Iterator[Target]:
+    """MSSQL_HOST where it is set, else a stand-in."""
+    if host := os.environ.get("MSSQL_HOST"):
+        port, user = os.environ.get("MSSQL_PORT", "1433"), os.environ.get("MSSQL_USER", "sa")
+        yield Target(host, port, user, os.environ["MSSQL_PASSWORD"], None)
+        return
+    with StandIn() as standin:
+        yield Target(standin.host, str(standin.port), standin.user, standin.password, standin)
+
+
+def peer_folder() -> Path:
+    """mssql-django, in a folder of its own: its package has our package's name."""
+    folder = CACHE / "mssql-django"
+    if not (folder / "mssql").exists():
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            str(folder),
+            PEER,
+        ]
+        subprocess.run(command, check=True)
+    return folder
+
+
+def driver_folder() -> Path:
+    """A folder whose odbcinst.ini names Microsoft's driver: mssql-django knows it by its registered name only."""
+    folder = CACHE / "odbc"
+    folder.mkdir(parents=True, exist_ok=True)
+    drivers = packaged_drivers(driver_package())
+    if DRIVER_NAME not in pyodbc.drivers() and drivers:
+        (folder / "odbcinst.ini").write_text(f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n")
+    return folder
+
+
+class Worker:
+    """A process that runs operations by name, one JSON line for each."""
+
+    def __init__(self, backend: str, server: Target) -> None:
+        path = peer_folder() if backend == "peer" else ROOT
+        environment = (
+            os.environ
+            | server.environment()
+            | {
+                "PYTHONPATH": str(path),
+                "BACKEND": backend,
+                "LD_LIBRARY_PATH": os.pathsep.join(
+                    filter(None, [os.environ.get("LD_LIBRARY_PATH"), str(Path(sys.prefix) / "lib")])
+                ),
+            }
+        )
+        if backend == "peer":
+            environment["ODBCSYSINI"] = str(driver_folder())
+        self._process = subprocess.Popen(
+            [sys.executable, str(ROOT / "benchmarks" / "worker.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=CACHE,
+        )
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+
+    def ask(self, **request: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{request}: the worker stopped.")
+        return json.loads(line)

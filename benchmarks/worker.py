@@ -1,0 +1,230 @@
+"""One backend's side of a comparison; benchmarks/side_by_side.py starts it and sends it the names of operations."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import django
+from django.conf import settings
+
+BACKEND = os.environ["BACKEND"]
+NAME = "benchmark"
+
+
+def database() -> dict[str, Any]:
+    if BACKEND == "sqlite":
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    options: dict[str, Any] = {"extra_params": "Encrypt=yes;TrustServerCertificate=yes"}
+    if BACKEND == "peer":
+        options["return_rows_bulk_insert"] = True
+    return {
+        "ENGINE": "mssql",
+        "NAME": NAME,
+        "HOST": os.environ["MSSQL_HOST"],
+        "PORT": os.environ["MSSQL_PORT"],
+        "USER": os.environ["MSSQL_USER"],
+        "PASSWORD": os.environ["MSSQL_PASSWORD"],
+        "OPTIONS": options,
+    }
+
+
+settings.configure(
+    INSTALLED_APPS=["shelf"],
+    DATABASES={"default": database()},
+    USE_TZ=True,
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+)
+django.setup()
+
+from django.db import connection, transaction  # noqa: E402
+from shelf.models import Author, Book, Row  # noqa: E402
+
+
+def prepare() -> None:
+    """A fresh set of tables with 100 authors of three books each."""
+    if BACKEND != "sqlite":
+        with connection._nodb_cursor() as cursor:
+            cursor.execute(f"IF DB_ID('{NAME}') IS NULL CREATE DATABASE [{NAME}]")
+    existing = connection.introspection.table_names()
+    with connection.schema_editor() as editor:
+        for model in (Row, Book, Author):
+            if model._meta.db_table in existing:
+                editor.delete_model(model)
+        for model in (Author, Book, Row):
+            editor.create_model(model)
+    for number in range(100):
+        author = Author.objects.create(name=f"author {number}", note="n" * 50)
+        for title in range(3):
+            Book.objects.create(author=author, title=f"book {title}", price="9.99")
+
+
+def reconnect() -> None:
+    connection.close()
+    connection.ensure_connection()
+
+
+def a_block(depth: int) -> None:
+    if depth:
+        with transaction.atomic():
+            a_block(depth - 1)
+    else:
+        Author.objects.create(name="new")
+
+
+def save() -> None:
+    author = first()
+    author.name = "changed"
+    author.save()
+
+
+_first: Author | None = None
+
+
+def first() -> Author:
+    """An author with books, known without asking."""
+    global _first
+    if _first is None:
+        _first = Author.objects.earliest("pk")
+    return _first
+
+
+_count = 0
+
+
+def unique() -> str:
+    global _count
+    _count += 1
+    return f"{os.getpid()} {_count}"
+
+
+def delete() -> Callable[[], Any]:
+    author = Author.objects.create(name="short-lived")
+    Book.objects.create(author=author, title="t")
+    return author.delete
+
+
+def rows(count: int) -> list[Row]:
+    return [
+        Row(
+            name=f"name {number}",
+            text="t" * (number % 50),
+            number=number,
+            price=f"{number % 1000}.50",
+            day=datetime.date(2024, 1, 1 + number % 28),
+            flag=number % 2 == 0,
+        )
+        for number in range(count)
+    ]
+
+
+def many_rows() -> Callable[[], Any]:
+    objects = rows(10_000)
+    return lambda: Row.objects.bulk_create(objects)
+
+
+# What each operation does beforehand, unmeasured, is done by the function that returns it.
+OPERATIONS: dict[str, Callable[[], Callable[[], Any]]] = {
+    "connect": lambda: reconnect,
+    "get": lambda: lambda: Author.objects.get(pk=first().pk),
+    "create": lambda: lambda: Author.objects.create(name="new", note="n" * 50),
+    "update": lambda: save,
+    "list of 100": lambda: lambda: list(Author.objects.filter(pk__gt=0)[:100]),
+    "atomic create": lambda: lambda: a_block(1),
+    "atomic in atomic: create": lambda: lambda: a_block(2),
+    "prefetch": lambda: lambda: list(Author.objects.filter(pk__gt=0).prefetch_related("books")[:100]),
+    "get_or_create, missing": lambda: lambda: Author.objects.get_or_create(name=unique()),
+    "bulk_create of 100": lambda: lambda: Author.objects.bulk_create([Author(name="b") for _ in range(100)]),
+    "delete with one cascade": delete,
+    "pk__in of 3,000": lambda: lambda: list(Author.objects.filter(pk__in=list(range(3000)))),
+    "bulk_create of 10,000 x 6": many_rows,
+}
+
+
+_waiting: Callable[[], Any]
+
+
+def ready(name: str) -> str:
+    """Prepare an operation, for `go`."""
+    global _waiting
+    _waiting = OPERATIONS[name]()
+    return name
+
+
+def go() -> None:
+    _waiting()
+
+
+def timed(name: str, repeat: int, rounds: int) -> dict[str, float]:
+    """Microseconds of CPU (of this process) and of wall time for one call: the best of some rounds."""
+    best = {"cpu": float("inf"), "wall": float("inf")}
+    for _ in range(rounds):
+        operations = [OPERATIONS[name]() for _ in range(repeat)]
+        wall, cpu = time.perf_counter(), time.process_time()
+        for operation in operations:
+            operation()
+        best["cpu"] = min(best["cpu"], (time.process_time() - cpu) / repeat * 1e6)
+        best["wall"] = min(best["wall"], (time.perf_counter() - wall) / repeat * 1e6)
+    return best
+
+
+def raw(name: str, repeat: int, rounds: int) -> dict[str, float]:
+    """The statements of an operation, as they went to the driver, on kept pyodbc cursors without any ORM."""
+    from mssql.parameters import template
+
+    statements: list[tuple[str, Any]] = []
+
+    def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append((sql, params))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(record):
+        OPERATIONS[name]()()
+    bound = []
+    for sql, params in statements:
+        if params is None:
+            bound.append((sql, None, None))
+        else:
+            bound.append((template(sql).sql, *template(sql).bind(params)))
+    driver = connection.connection.driver
+    with_parameters, without = driver.cursor(), driver.cursor()
+    if block := name.startswith("atomic"):
+        bound = [("BEGIN TRANSACTION", None, None), *bound, ("COMMIT TRANSACTION", None, None)]
+    assert block or bound
+    best = {"cpu": float("inf"), "wall": float("inf")}
+    for _ in range(rounds):
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(repeat):
+            for sql, values, declarations in bound:
+                if values:
+                    with_parameters.setinputsizes(declarations)
+                    cursor = with_parameters.execute(sql, values)
+                else:
+                    cursor = without.execute(sql)
+                if cursor.description:
+                    cursor.fetchall()
+                while cursor.nextset():
+                    if cursor.description:
+                        cursor.fetchall()
+        best["cpu"] = min(best["cpu"], (time.process_time() - cpu) / repeat * 1e6)
+        best["wall"] = min(best["wall"], (time.perf_counter() - wall) / repeat * 1e6)
+    return best
+
+
+def main() -> None:
+    prepare()
+    first()
+    for line in sys.stdin:
+        request = json.loads(line)
+        action = {"ready": ready, "go": go, "timed": timed, "raw": raw}[request.pop("do")]
+        print(json.dumps(action(**request)), flush=True)
+    connection.close()
+
+
+if __name__ == "__main__":
+    main()
