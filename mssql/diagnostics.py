@@ -257,7 +257,7 @@ def _permission(name: str, allowed: object, grant: str) -> Check:
     return Check(name, Status.INFO, "not permitted to this login", grant)
 
 
-def _deadlock_session(probe: _Probe) -> Iterator[Check]:
+def _event_session(probe: _Probe) -> Iterator[Check]:
     azure = probe.server.is_azure
     if probe.value(DATABASE_EVENT_SESSION if azure else EVENT_SESSION):
         yield Check("event session", Status.OK, "mssql_deadlocks" if azure else "system_health")
@@ -386,7 +386,7 @@ _CHECKS: tuple[Callable[[_Probe], Iterator[Check]], ...] = (
     _collation,
     _time_zones,
     _permissions,
-    _deadlock_session,
+    _event_session,
     _query_store,
     _last_query_plan_stats,
     _clock,

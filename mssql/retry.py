@@ -99,7 +99,9 @@ OFF = RetryPolicy(attempts=1)
 class RetryConfig:
     """``OPTIONS["retry"]`` of one alias."""
 
-    connect: RetryPolicy = field(default_factory=lambda: RetryPolicy(base_delay=0.5, max_delay=8.0))
+    connect: RetryPolicy = field(
+        default_factory=lambda: RetryPolicy(base_delay=0.5, max_delay=8.0, budget=15.0)
+    )
     transaction: RetryPolicy = field(default_factory=RetryPolicy)
     statement: RetryPolicy = OFF
 
