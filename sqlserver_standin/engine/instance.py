@@ -8,7 +8,7 @@ import json
 import logging
 import secrets
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import psycopg
 from psycopg import sql as pg_sql
 
 from sqlserver_standin.engine.names import pg_name
+from sqlserver_standin.engine.observation import PlanCache
 from sqlserver_standin.engine.postgres import Postgres
 from sqlserver_standin.engine.session import ClientInfo, Session
 from sqlserver_standin.errors import sql_error
@@ -25,6 +26,7 @@ logger = logging.getLogger("sqlserver_standin.engine")
 
 SYSTEM_DATABASES = ("master", "tempdb", "model", "msdb")
 FIRST_USER_SESSION = 51
+MOST_DEADLOCKS = 100
 _TEMPLATE = "standin_template"
 _DATABASE_PREFIX = "mssql:"
 _ADMIN_DATABASE = "postgres"
@@ -85,7 +87,8 @@ class Instance:
         self._databases: dict[str, Database] = {}
         self._versions: defaultdict[str, int] = defaultdict(int)
         self._logins: dict[str, str] = {}
-        self.deadlocks: list[str] = []
+        self.plan_cache = PlanCache()
+        self.deadlocks: deque[tuple[datetime.datetime, str]] = deque(maxlen=MOST_DEADLOCKS)
         self.postgres = Postgres(data)
         self.postgres.start()
         try:
@@ -142,6 +145,10 @@ class Instance:
         with self._lock:
             if self._sessions.get(session.spid) is session:
                 del self._sessions[session.spid]
+
+    def keep_deadlock(self, moment: datetime.datetime, xml: str) -> None:
+        """For system_health's ring buffer and event file."""
+        self.deadlocks.append((moment, xml))
 
     def sessions(self) -> list[Session]:
         """The open sessions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.failures import ENDS_BATCH, ENDS_TRANSACTION, TERMINATES_STATEMENT
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.link import PostgresError
+from sqlserver_standin.engine.observation import ASKS_FOR_FACTS, QueryStatistics, publish
 from sqlserver_standin.engine.procedures import Procedures
 from sqlserver_standin.engine.showplan import COLUMN_NAME, PlannedStatement, Showplan
 from sqlserver_standin.errors import sql_error, text, unsupported
@@ -28,6 +30,7 @@ from sqlserver_standin.events import (
     SqlError,
 )
 from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.expressions import children
 from sqlserver_standin.tsql.translate import Translation
 from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import MAX, SqlType
@@ -94,7 +97,7 @@ class Interpreter:
                 raise unsupported(type(statement).__name__, statement.line)
             yield from handler(self, statement, frame)
         except PostgresError as error:
-            failure = session.failures.describe(error, _verb(statement))
+            failure = session.describe_failure(error, _verb(statement))
             failure.line = statement.line
             yield from self._failed(failure, statement, frame)
         except SqlError as error:
@@ -173,7 +176,7 @@ class Interpreter:
             result = self._run_translation(translation, frame)
             return bool(values.decode_one(self._session.link.transformer, result, SqlType("bit"))), None
         except PostgresError as error:
-            failure = self._session.failures.describe(error, "SELECT")
+            failure = self._session.describe_failure(error, "SELECT")
         except SqlError as error:
             failure = error
         failure.line = max(failure.line, statement.line)
@@ -328,6 +331,9 @@ class Interpreter:
             return
         if session.transaction.doomed and translation.kind != "select":
             raise sql_error(3930)
+        self._note_activity(statement, translation)
+        if ASKS_FOR_FACTS.search(statement.text):
+            publish(session, statement.text)
         if translation.kind == "select_into":
             yield from self._select_into(translation, frame)
             return
@@ -382,7 +388,9 @@ class Interpreter:
                 if own:
                     list(session.rollback(None))
             raise
-        yield from messages
+        for message in messages:
+            if not (own and isinstance(message, EnvironmentChange)):
+                yield message
         if session.transaction.count < count:
             raise sql_error(3609)
         session.row_count = rows
@@ -410,6 +418,7 @@ class Interpreter:
 
     def _run_and_answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
         session = self._session
+        started = time.perf_counter()
         result = self._run_translation(translation, frame)
         if translation.assignments:
             rows = values.decode(
@@ -430,6 +439,10 @@ class Interpreter:
         else:
             count = result.command_tuples or 0
         session.row_count = count
+        if translation.kind != "select":
+            session.transaction.changed_rows += count
+        elapsed = int((time.perf_counter() - started) * 1e6)
+        session.instance.plan_cache.record(session, session.activity.statement, frame.types, elapsed, count)
         if translation.kind in ("insert", "merge") and count and translation.table is not None:
             self._remember_identity(translation, frame)
         yield Done(None if session.options.nocount else count, translation.kind)
@@ -469,6 +482,19 @@ class Interpreter:
                 case st.Use():
                     # The one statement that takes effect all the same.
                     yield from self._session.use(statement.database)
+
+    def plan_of(self, entry: QueryStatistics) -> str | None:
+        """The plan of a statement of the plan cache, as it would be compiled now."""
+        try:
+            statement = parse_batch(entry.statement)[0]
+            if not isinstance(statement, st.Data):
+                return None
+            frame = Frame(dict(entry.parameter_types), dict.fromkeys(entry.parameter_types))
+            translation = self._session.translator.statement(statement.node, self._context(frame))
+            return self._showplan().estimated([self._planned(statement, translation, frame)])
+        except (SqlError, PostgresError):
+            # Its tables are gone, or were temporary ones of another session.
+            return None
 
     def _showplan(self) -> Showplan:
         return Showplan(self._session)
@@ -540,6 +566,26 @@ class Interpreter:
                 [table.identity_sequence.encode()],
             )
         session.identity_sequence = frame.scope.identity_sequence = table.identity_sequence
+
+    def _note_activity(self, statement: st.Data, translation: Translation) -> None:
+        """Which table a deadlock would be about."""
+        activity = self._session.activity
+        activity.statement = statement.text
+        activity.transaction = self._session.transaction
+        if not self._session.transaction.count:
+            return
+        table = translation.table or self._first_table(statement.node)
+        if table is not None and table.object_id:
+            activity.table = f"{table.schema}.{table.name}"
+            activity.table_id = table.object_id
+            activity.index = self._session.clustered_index(table.object_id)
+
+    def _first_table(self, node: ast.Node) -> Table | None:
+        for each in descendants(node):
+            if isinstance(each, ast.TableSource) and not each.name[-1].startswith("@"):
+                parts = (None, None, *each.name)[-3:]
+                return self._session.catalog.table(parts[0] or None, parts[1] or None, each.name[-1])
+        return None
 
     def _select_into(self, translation: Translation, frame: Frame) -> Iterator[Event]:
         assert translation.into is not None
@@ -1065,6 +1111,13 @@ def _verb(statement: st.Statement) -> str:
     if isinstance(statement, (st.AlterTableAdd, st.AlterTableCheck, st.AlterColumn)):
         return "ALTER TABLE"
     return "SELECT"
+
+
+def descendants(node: ast.Node) -> Iterator[ast.Node]:
+    """All nodes below ``node``, in the order of the text."""
+    for child in children(node):
+        yield child
+        yield from descendants(child)
 
 
 def _plan_result(document: str) -> ResultSet:

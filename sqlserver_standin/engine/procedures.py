@@ -286,6 +286,8 @@ class Procedures:
             "CHECKDB",
             "CHECKTABLE",
         ):
+            if statement.command == "FREEPROCCACHE":
+                self._session.instance.plan_cache.clear()
             if "NO_INFOMSGS" not in statement.options:
                 yield Message(2528, text(2528))
         else:

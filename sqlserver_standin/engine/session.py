@@ -9,6 +9,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from sqlserver_standin.engine import deadlocks
 from sqlserver_standin.engine.batch import parse_batch
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.ddl import DataDefinition
@@ -30,6 +31,7 @@ from sqlserver_standin.events import (
 )
 from sqlserver_standin.tsql.expressions import Context
 from sqlserver_standin.tsql.translate import Translator
+from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import SqlType
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class ClientInfo:
     process_id: int = 0
     library: str = ""
     address: str = ""
+    encrypted: bool = True
 
 
 @dataclass(slots=True)
@@ -103,17 +106,6 @@ class Options:
 
 
 @dataclass(slots=True)
-class Activity:
-    """What a session is doing, for sys.dm_exec_requests and deadlock graphs."""
-
-    batch: str = ""
-    statement: str = ""
-    started: datetime.datetime | None = None
-    running: bool = False
-    procedure: str = ""
-
-
-@dataclass(slots=True)
 class Counters:
     """What a session has done, for sys.dm_exec_sessions."""
 
@@ -138,7 +130,24 @@ class Transaction:
     descriptor: int = 0
     isolation: str = "READ COMMITTED"
     savepoints: list[str] = field(default_factory=list)
+    changed_rows: int = 0
     started: datetime.datetime | None = None
+
+
+@dataclass(slots=True)
+class Activity:
+    """What a session is doing, for sys.dm_exec_requests and deadlock graphs."""
+
+    text: str = ""
+    statement: str = ""
+    started: datetime.datetime | None = None
+    running: bool = False
+    procedure: str = ""
+    transaction: Transaction = field(default_factory=Transaction)
+    table: str = ""
+    """The table that the statement reads first or changes, as schema.name."""
+    table_id: int = 0
+    index: str = ""
 
 
 class Session:
@@ -154,6 +163,7 @@ class Session:
         self.options = Options()
         self.transaction = Transaction()
         self.activity = Activity()
+        self.previous_activity: Activity | None = None
         self.counters = Counters()
         self.login_time = datetime.datetime.now()
         self.original_database = database.name
@@ -174,6 +184,7 @@ class Session:
         self._cancelled = threading.Event()
         self._closed = False
         self._table_variables = 0
+        self._clustered: dict[tuple[Hashable, int], str] = {}
         self.ddl = DataDefinition(self)
         self.failures = Failures(self)
         self.interpreter = Interpreter(self)
@@ -300,7 +311,7 @@ class Session:
         self, sql: str, parameters: Sequence[Parameter] = (), *, rpc: bool = False
     ) -> Iterator[Event]:
         """Run a batch, or the statements of a parameterised request."""
-        self._start(sql)
+        self._start(sql, parameters)
         try:
             frame = Frame.of_parameters(parameters)
             statements = parse_batch(sql)
@@ -334,13 +345,14 @@ class Session:
             self._finish()
         yield from self._end_of_batch()
 
-    def _start(self, sql: str) -> None:
+    def _start(self, sql: str, parameters: Sequence[Parameter] = ()) -> None:
         self._cancelled.clear()
-        self.activity.batch = sql
-        self.activity.statement = sql
-        self.activity.started = datetime.datetime.now()
-        self.activity.running = True
-        self.counters.last_request_start = self.activity.started
+        now = datetime.datetime.now()
+        # The plan cache and the input buffer have a parameterised text with its parameters in front.
+        declared = ",".join(f"{parameter.name} {describe(parameter.type)}" for parameter in parameters)
+        self.previous_activity = self.activity
+        self.activity = Activity(f"({declared}){sql}" if declared else sql, sql, now, True)
+        self.counters.last_request_start = now
         self.counters.requests += 1
         self.check_schema_version()
 
@@ -354,6 +366,9 @@ class Session:
     def _finish(self) -> None:
         self.activity.running = False
         self.counters.last_request_end = datetime.datetime.now()
+        if self.activity.started is not None:
+            duration = self.counters.last_request_end - self.activity.started
+            self.counters.elapsed_ms += duration.total_seconds() * 1000
         self.errors.clear()
         self.nesting = 0
 
@@ -361,6 +376,12 @@ class Session:
         if self.transaction.count and self.transaction.doomed:
             yield from self.rollback(None)
             raise sql_error(3998)
+
+    def describe_failure(self, error: PostgresError, command: str) -> SqlError:
+        """SQL Server's error; a deadlock is also kept for system_health."""
+        if error.sqlstate == "40P01":
+            self.instance.keep_deadlock(*deadlocks.report(self, error))
+        return self.failures.describe(error, command)
 
     def report(self, error: SqlError) -> None:
         """An error that goes out before the one that is raised."""
@@ -571,6 +592,22 @@ class Session:
             # Its table is gone.
             return None
         return int(rows[0][0] or 0)
+
+    def clustered_index(self, object_id: int) -> str:
+        """The name of a table's clustered index, '' for a heap."""
+        key = (self.catalog.version, object_id)
+        if key not in self._clustered:
+            if len(self._clustered) > 1000:
+                self._clustered.clear()
+            rows = self.link.rows(
+                """SELECT coalesce(d.description::jsonb ->> 'name', c.relname)
+                     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+                     JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+                    WHERE i.indrelid = $1::oid AND (d.description::jsonb -> 'clustered')::bool""",
+                (object_id,),
+            )
+            self._clustered[key] = (rows[0][0] or "") if rows else ""
+        return self._clustered[key]
 
     def system_value(self, name: str) -> Any:
         """The value of @@ROWCOUNT, DB_NAME() and their like."""

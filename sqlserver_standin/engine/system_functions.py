@@ -147,6 +147,20 @@ TABLE_FUNCTIONS: dict[str, Function] = {
         SYSNAME,
         _columns(("objtype", SYSNAME), ("objname", SYSNAME), ("name", SYSNAME), ("value", VARIANT)),
     ),
+    "fn_xe_file_target_read_file": Function(
+        "sys.fn_xe_file_target_read_file",
+        (TEXT, TEXT, TEXT, BIGINT),
+        SYSNAME,
+        _columns(
+            ("module_guid", SqlType("uniqueidentifier")),
+            ("package_guid", SqlType("uniqueidentifier")),
+            ("object_name", SYSNAME),
+            ("event_data", LONG_TEXT),
+            ("file_name", SYSNAME),
+            ("file_offset", BIGINT),
+            ("timestamp_utc", SqlType("datetime2", scale=7)),
+        ),
+    ),
     "dm_exec_sql_text": Function(
         "sys.dm_exec_sql_text",
         (BINARY_128,),
