@@ -15,36 +15,44 @@ from sqlserver_standin.tsql.types import BIGINT, FLOAT, INT, describe, family, i
 from sqlserver_standin.tsql.values import Value, string
 from sqlserver_standin.types import MAX, SqlType
 
-_NOT_IN_WHERE = (
-    "An aggregate may not appear in the WHERE clause unless it is in a subquery contained in a HAVING clause or a "
-    "select list, and the column being aggregated is an outer reference."
-)
 
-
-def _argument(work: QueryTranslator, node: ast.Call, position: int = 0) -> Value:
-    """An argument of an aggregate, which may hold no aggregate itself."""
-    if node.over is None:
-        if work.clause == "where":
-            raise SqlError(147, _NOT_IN_WHERE, severity=15)
-        if work.clause == "on":
+def _check_place(work: QueryTranslator, node: ast.Call) -> None:
+    """An aggregate stands neither in WHERE, ON or SET nor inside another one; a window function is no aggregate."""
+    if node.over is not None:
+        return
+    match work.clause:
+        case "where":
+            raise SqlError(
+                147,
+                "An aggregate may not appear in the WHERE clause unless it is in a subquery contained in a HAVING "
+                "clause or a select list, and the column being aggregated is an outer reference.",
+                severity=15,
+            )
+        case "on":
             raise SqlError(
                 1015,
                 "An aggregate cannot appear in an ON clause unless it is in a subquery contained in a HAVING clause "
                 "or select list, and the column being aggregated is an outer reference.",
                 severity=15,
             )
-        if work.clause == "set":
+        case "set":
             raise SqlError(
                 157, "An aggregate may not appear in the set list of an UPDATE statement.", severity=15
             )
-        if work.clause == "aggregate":
+        case "aggregate":
             raise SqlError(
                 130,
                 "Cannot perform an aggregate function on an expression containing an aggregate or a subquery.",
             )
-        with work.inside("aggregate"):
-            return work.value(node.arguments[position])
-    return work.value(node.arguments[position])
+
+
+def _argument(work: QueryTranslator, node: ast.Call, position: int = 0) -> Value:
+    """An argument of an aggregate, which may hold no aggregate itself."""
+    _check_place(work, node)
+    if node.over is not None:
+        return work.value(node.arguments[position])
+    with work.inside("aggregate"):
+        return work.value(node.arguments[position])
 
 
 def _window(work: QueryTranslator, node: ast.Call) -> str:
@@ -67,8 +75,7 @@ def _count(result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
     def translate(work: QueryTranslator, node: ast.Call) -> Value:
         work.check_arity(node, 1)
         if isinstance(node.arguments[0], ast.Star):
-            if work.clause == "where":
-                raise SqlError(147, _NOT_IN_WHERE, severity=15)
+            _check_place(work, node)
             inner = "*"
         else:
             value = _argument(work, node)

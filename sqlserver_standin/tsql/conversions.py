@@ -13,6 +13,7 @@ from sqlserver_standin.tsql.types import (
     INTEGER_RANGE,
     describe,
     display_length,
+    encoding,
     family,
     is_string,
     pg_type,
@@ -101,10 +102,7 @@ def _to_string(value: Value, target: SqlType, mode: str, style: str | None) -> V
                 raise SqlError(8170, "Insufficient result space to convert uniqueidentifier value to char.")
             sql = f"upper({value.sql}::text)"
         case "binary":
-            if mode == "implicit" and target.name in ("nchar", "nvarchar", "char", "varchar"):
-                pass
-            unicode = "true" if target.name.startswith("n") else "false"
-            sql = f"sys.binary_to_text({value.sql},{style or 0},{unicode})"
+            sql = f"sys.binary_to_text({value.sql},{style or 0},'{encoding(target)}')"
         case "xml" | "variant" | "json":
             sql = value.sql
         case _:
@@ -349,8 +347,7 @@ def _to_binary(value: Value, target: SqlType, mode: str, style: str | None) -> V
         case "string":
             if mode == "implicit":
                 refuse(source, target, mode)
-            unicode = "true" if source.name.startswith("n") else "false"
-            sql = f"sys.text_to_binary({value.text},{style or 0},{unicode},{_attempt(mode)})"
+            sql = f"sys.text_to_binary({value.text},{style or 0},'{encoding(source)}',{_attempt(mode)})"
         case "integer":
             size = {"tinyint": 1, "smallint": 2, "int": 4, "bigint": 8}[source.name]
             sql = f"sys.integer_to_binary({value.sql}::int8,{size},{length})"
@@ -386,7 +383,7 @@ def _to_text_like(value: Value, target: SqlType, mode: str, style: str | None) -
     elif family(value.type) in ("xml", "json", "variant"):
         sql = value.sql
     elif family(value.type) == "binary" and target.name == "xml":
-        sql = f"sys.binary_to_text({value.sql},0,true)"
+        sql = f"sys.binary_to_text({value.sql},0,'utf16')"
     else:
         refuse(value.type, target, mode)
     if target.name == "xml":

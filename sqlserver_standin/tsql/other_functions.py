@@ -117,8 +117,7 @@ def _hashbytes(work: QueryTranslator, node: ast.Call) -> Value:
     if family(value.type) == "binary":
         data = value.sql
     elif is_string(value.type):
-        unicode = "true" if types.is_unicode(value.type) else "false"
-        data = f"sys.text_to_binary({value.text},0,{unicode},false)"
+        data = f"sys.text_to_binary({value.text},0,'{types.encoding(value.type)}',false)"
     else:
         raise SqlError(
             8116,

@@ -92,7 +92,7 @@ def _datalength(work: QueryTranslator, node: ast.Call) -> Value:
     kind = family(value.type)
     result = BIGINT if value.type.length == MAX else INT
     if kind == "string":
-        sql = f"sys.datalength({value.text},{'true' if is_unicode(value.type) else 'false'})"
+        sql = f"sys.datalength({value.text},'{types.encoding(value.type)}')"
     elif kind == "binary":
         sql = f"octet_length({value.sql})"
     else:

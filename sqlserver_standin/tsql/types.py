@@ -85,7 +85,7 @@ _PG_TYPES = {
     "json": "text",
 }
 _COLLATION = re.compile(
-    r"^(?:SQL_)?[A-Za-z0-9_]+?_(?:(?P<bin>BIN2?)|(?P<case>C[IS])_(?P<accent>A[IS])(?:_\w+)?)$", re.I
+    r"^(?:SQL_)?[A-Za-z0-9_]+?_(?:(?P<bin>BIN2?)(?:_UTF8)?|(?P<case>C[IS])_(?P<accent>A[IS])(?:_\w+)?)$", re.I
 )
 
 
@@ -108,6 +108,13 @@ def is_date(data_type: SqlType) -> bool:
 
 def is_unicode(data_type: SqlType) -> bool:
     return data_type.name in ("nchar", "nvarchar", "ntext")
+
+
+def encoding(data_type: SqlType) -> str:
+    """How a string type's characters stand in bytes: utf16, utf8 (collations …_UTF8) or latin1."""
+    if is_unicode(data_type):
+        return "utf16"
+    return "utf8" if (data_type.collation or "").upper().endswith("_UTF8") else "latin1"
 
 
 @lru_cache(maxsize=256)

@@ -21,9 +21,9 @@ RETURN CASE WHEN octet_length(value) < 4 OR octet_length(value) = length(value) 
 CREATE FUNCTION sys.len(value text) RETURNS int
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE RETURN sys.units(rtrim(value));
 
-CREATE FUNCTION sys.datalength(value text, wide boolean) RETURNS int
+CREATE FUNCTION sys.datalength(value text, encoding text) RETURNS int
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE WHEN wide THEN 2 * sys.units(value) ELSE length(value) END;
+RETURN CASE encoding WHEN 'utf16' THEN 2 * sys.units(value) WHEN 'utf8' THEN octet_length(value) ELSE length(value) END;
 
 CREATE FUNCTION sys.left_of(value text, size int) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$

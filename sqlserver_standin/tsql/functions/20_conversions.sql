@@ -230,12 +230,13 @@ BEGIN
 END $$;
 
 -- Styles: 0 the characters themselves, 1 "0x" and hexadecimal digits, 2 hexadecimal digits.
-CREATE FUNCTION sys.text_to_binary(value text, style int, wide boolean, attempt boolean) RETURNS bytea
+CREATE FUNCTION sys.text_to_binary(value text, style int, encoding text, attempt boolean) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 DECLARE digits text;
 BEGIN
     IF style = 0 THEN
-        IF wide THEN RETURN sys.utf16(value); END IF;
+        IF encoding = 'utf16' THEN RETURN sys.utf16(value); END IF;
+        IF encoding = 'utf8' THEN RETURN convert_to(value, 'UTF8'); END IF;
         RETURN convert_to(regexp_replace(value, '[^\u0001-\u00ff]', '?', 'g'), 'LATIN1');
     END IF;
     digits := CASE WHEN style = 1 THEN regexp_replace(value, '^0x', '', 'i') ELSE value END;
@@ -246,13 +247,19 @@ BEGIN
     RETURN decode(digits, 'hex');
 END $$;
 
-CREATE FUNCTION sys.binary_to_text(value bytea, style int, wide boolean) RETURNS text
+-- PostgreSQL's text holds no NUL character.
+CREATE FUNCTION sys.without_zero_bytes(value bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN decode(replace(replace(regexp_replace(encode(value, 'hex'), '(..)', ' \1', 'g'), ' 00', ''), ' ', ''), 'hex');
+
+CREATE FUNCTION sys.binary_to_text(value bytea, style int, encoding text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
     IF style = 1 THEN RETURN '0x' || upper(encode(value, 'hex')); END IF;
     IF style = 2 THEN RETURN upper(encode(value, 'hex')); END IF;
-    IF wide THEN RETURN sys.from_utf16(value); END IF;
-    RETURN convert_from(decode(replace(encode(value, 'hex'), '00', ''), 'hex'), 'LATIN1');
+    IF encoding = 'utf16' THEN RETURN sys.from_utf16(value); END IF;
+    IF encoding = 'utf8' THEN RETURN convert_from(sys.without_zero_bytes(value), 'UTF8'); END IF;
+    RETURN convert_from(sys.without_zero_bytes(value), 'LATIN1');
 END $$;
 
 CREATE FUNCTION sys.integer_to_binary(value bigint, size int, target int) RETURNS bytea
