@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import NotSupportedError, ProgrammingError
-from django.db.models import AutoField, Field, Q
+from django.db.models import Field, Q
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import Col, Expression, ExpressionWrapper, RawSQL, Ref, Value
 from django.db.models.fields import AutoFieldMixin
@@ -28,13 +28,18 @@ from mssql.expressions import (
     with_values,
 )
 
-SQL = tuple[str, tuple[Any, ...]]
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+
+SQL = tuple[str, Sequence[Any]]
 
 LIFTED = "[__lifted]"
 """Alias of the CROSS APPLY that computes expressions once, so that GROUP BY and aggregates can name them."""
 
 
 class SQLCompiler(compiler.SQLCompiler):
+    connection: DatabaseWrapper
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lifted: dict[Any, SQL] = {}
@@ -43,7 +48,7 @@ class SQLCompiler(compiler.SQLCompiler):
     # Expressions
 
     def compile(self, node: Any) -> tuple[str, Sequence[Any]]:
-        cls = type(node)
+        cls: type = type(node)
         if (own := getattr(node, "as_microsoft", None)) is not None:
             sql, params = own(self, self.connection)
         else:
@@ -93,7 +98,8 @@ class SQLCompiler(compiler.SQLCompiler):
         return extra_select, order_by, grouped
 
     def get_select(self, with_col_aliases: bool = False) -> tuple[list[Any], Any, dict[str, int]]:
-        select, klass_info, annotations = super().get_select(with_col_aliases=with_col_aliases)
+        selected, klass_info, annotations = super().get_select(with_col_aliases=with_col_aliases)
+        select: list[Any] = list(selected)
         for index, (expression, _, alias) in enumerate(select):
             if _is_bare_condition(expression):
                 select[index] = expression, self.compile(ConditionValue(expression)), alias
@@ -141,15 +147,16 @@ class SQLCompiler(compiler.SQLCompiler):
                 self.compile(self.having)
         lifted, self._lifted = self._lifted, {}  # Joins can't name what is computed after them.
         try:
-            result, params = super().get_from_clause()
+            result, from_params = super().get_from_clause()
         finally:
             self._lifted = lifted
+        params: list[Any] = list(from_params)
         if lifted:
             columns = ", ".join(
                 f"{sql} AS [value{number}]" for number, (sql, _) in enumerate(lifted.values(), start=1)
             )
             result = [*result, f"CROSS APPLY (SELECT {columns}) AS {LIFTED}"]
-            params = [*params, *chain.from_iterable(params for _, params in lifted.values())]
+            params += chain.from_iterable(params for _, params in lifted.values())
         return result, params
 
     def table_hint(self, alias: str) -> str | None:
@@ -260,7 +267,7 @@ class SQLCompiler(compiler.SQLCompiler):
         """Select only what a subquery is to give, of a DISTINCT query that had to select what it orders by."""
         columns: list[str] = []
         for number, (expression, _, alias) in enumerate(self.select, start=1):
-            name = alias or (expression.target.column if isinstance(expression, Col) else f"col{number}")
+            name = alias or (str(expression.target.column) if isinstance(expression, Col) else f"col{number}")
             columns.append(f"[subquery].{self.connection.ops.quote_name(name)}")
         return f"SELECT {', '.join(columns)} FROM ({sql}) [subquery]", tuple(params)
 
@@ -390,7 +397,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         table = self.connection.ops.quote_name(self.query.get_meta().db_table)
         placeholders, params = self.assemble_as_sql(fields, rows) if fields else ([], [])
         identity = any(isinstance(field, AutoFieldMixin) for field in fields)
-        statements = []
+        statements: list[SQL] = []
         for source in self._sources(fields, placeholders, params):
             if self.query.on_conflict or (self.returning_fields and len(self.query.objs) > 1):
                 sql, source_params = self._merge_sql(table, fields, source), source.params
@@ -440,9 +447,10 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
                 count, (), f"OPENJSON(%s) WITH ([position] int '$[0]', {columns})", (bulk.dump_rows(params),)
             )
             return
-        size = max(1, self.connection.features.max_query_params // (max(map(len, params)) or 1))
-        for start in range(0, count, min(size, 1000)):
-            chunk = slice(start, start + min(size, 1000))
+        # VALUES of INSERT takes 1,000 rows (error 10738).
+        size = min(1000, max(1, self.connection.features.max_query_params // (max(map(len, params)) or 1)))
+        for start in range(0, count, size):
+            chunk = slice(start, start + size)
             yield _Source(
                 len(placeholders[chunk]), placeholders[chunk], "", tuple(chain.from_iterable(params[chunk]))
             )
@@ -468,8 +476,8 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         return f"{declare}; {into} {output} {rows}; {select}"
 
     def _returns_identity_alone(self) -> bool:
-        (first, *others) = self.returning_fields
-        return not others and isinstance(first, AutoField | AutoFieldMixin) and first not in self.query.fields
+        first, *others = self.returning_fields or ()
+        return not others and isinstance(first, AutoFieldMixin) and first not in set(self.query.fields)
 
     def _merge_sql(self, table: str, fields: list[Field], source: _Source) -> str:
         """MERGE many rows: it alone can say which row got which key, and what to do with rows that are there.
@@ -496,9 +504,9 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             hint = " WITH (HOLDLOCK)"
             unique = [field for field in fields if field in self.query.unique_fields]
             if set(unique) not in (set(key) for key in _unique_keys(self.query.get_meta(), fields)):
-                names = ", ".join(field.name for field in self.query.unique_fields)
+                given = ", ".join(field.name for field in self.query.unique_fields)
                 raise ProgrammingError(
-                    f"bulk_create(unique_fields=…) wants the fields of a unique key that are inserted; got {names}. "
+                    f"bulk_create(unique_fields=…) wants the fields of a unique key that are inserted; got {given}. "
                     "Without one, two sessions may insert the same row."
                 )
             condition = _same_key(unique, value_of, qn)
@@ -629,9 +637,10 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
             for field, model, value in self.query.values
         ]
         sql, params = super().as_sql()
-        if not sql or not getattr(self, "returning_fields", None):
+        returning_fields = getattr(self, "returning_fields", None)
+        if not sql or not returning_fields:
             return sql, params
-        declare, output, select = _returning_sql(self.connection, self.returning_fields)
+        declare, output, select = _returning_sql(self.connection, returning_fields)
         # Django ends the assignments where WHERE begins, and OUTPUT has its place between the two.
         assignments, where = self._split_where(sql)
         return f"{declare}; {assignments} {output} {where}; {select}", params

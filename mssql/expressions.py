@@ -220,14 +220,14 @@ def is_constant(node: Any) -> bool:
 @implements(BaseTable)
 def base_table(node: BaseTable, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     sql, params = node.as_sql(compiler, connection)
-    hint = compiler.table_hint(node.table_alias)
+    hint = compiler.table_hint(node.table_alias or node.table_name)
     return (f"{sql} {hint}" if hint else sql), params
 
 
 @implements(Join)
 def join(node: Join, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     sql, params = node.as_sql(compiler, connection)
-    if hint := compiler.table_hint(node.table_alias):
+    if hint := compiler.table_hint(node.table_alias or node.table_name):
         # "INNER JOIN [table] alias ON (…)": no name before ON holds " ON (" unquoted, and names are quoted.
         table, separator, condition = sql.partition(" ON (")
         sql = f"{table} {hint}{separator}{condition}"

@@ -198,7 +198,8 @@ def has_key(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQ
     document = _Document(node.lhs, compiler)
     keys = node.rhs if isinstance(node.rhs, (list, tuple)) else [node.rhs]
     may_be_index = isinstance(node, lookups.HasKeyOrArrayIndex)
-    sqls, params = [], []
+    sqls: list[str] = []
+    params: list[Any] = []
     for key in keys:
         more = _Document(key, compiler).keys if isinstance(key, lookups.KeyTransform) else [str(key)]
         sql, key_params = document.has(*more, final_may_be_index=may_be_index)

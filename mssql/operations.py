@@ -7,7 +7,7 @@ import decimal
 import uuid
 from collections.abc import Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import DataError, NotSupportedError
@@ -21,6 +21,9 @@ from django.utils.encoding import force_str
 from mssql import bulk, timezones
 from mssql.expressions import is_condition
 
+if TYPE_CHECKING:
+    from mssql.base import DatabaseWrapper
+
 type_params = Sequence[Any]
 
 _FOREIGN_KEYS = """\
@@ -33,7 +36,11 @@ _EPOCH = "CAST('00010101' AS %s)"
 
 
 class DatabaseOperations(BaseDatabaseOperations):
+    connection: DatabaseWrapper
+
     compiler_module = "mssql.compiler"
+    # No prefix explains a statement in T-SQL (see SQLCompiler.explain_query()); Django asks whether there is one.
+    explain_prefix = "EXPLAIN"
 
     integer_field_ranges = {
         **BaseDatabaseOperations.integer_field_ranges,
@@ -220,7 +227,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             f"DBCC CHECKIDENT ({self.quote_value(self.quote_name(model._meta.db_table))}, RESEED)"
             " WITH NO_INFOMSGS"
             for model in model_list
-            if (field := model._meta.auto_field) is not None and field.model is model  # type: ignore[attr-defined]
+            if (field := model._meta.auto_field) is not None and field.model is model
         ]
 
     # Text
@@ -287,7 +294,7 @@ class DatabaseOperations(BaseDatabaseOperations):
         """
         if self.connection.data_types["DateTimeField"].startswith("datetimeoffset"):
             return datetime.UTC
-        return self.connection.timezone
+        return self.connection.timezone or datetime.UTC
 
     def _local(self, sql: str, params: type_params, tzname: str | None) -> tuple[str, type_params]:
         if settings.USE_TZ and tzname:
@@ -402,7 +409,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     # Arithmetic
 
-    def combine_expression(self, connector: str, sub_expressions: Sequence[str]) -> str:
+    def combine_expression(self, connector: str, sub_expressions: list[str]) -> str:
         lhs, rhs = sub_expressions[0], sub_expressions[-1]
         match connector:
             case "^":

@@ -419,7 +419,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     def _not_null_condition(self, fields: Sequence[Any]) -> str:
         return " AND ".join(f"{self.quote_name(field.column)} IS NOT NULL" for field in fields if field.null)
 
-    def _unique_sql(self, model: Any, fields: Sequence[Any], name: str, **options: Any) -> Any:  # type: ignore[override]
+    def _unique_sql(self, model: Any, fields: Sequence[Any], name: str, **options: Any) -> Any:
         nullable = any(field.null for field in fields)
         if nullable and options.get("nulls_distinct") is not False and not options.get("deferrable"):
             if sql := self._create_unique_sql(model, fields, name=name, **options):
@@ -429,7 +429,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             options["nulls_distinct"] = None
         return super()._unique_sql(model, fields, name, **options)
 
-    def _create_unique_sql(  # type: ignore[override]
+    def _create_unique_sql(
         self,
         model: Any,
         fields: Sequence[Any],

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.core.management.base import CommandParser
 from django.core.management.commands.inspectdb import Command as InspectDBCommand
 from django.db import connections
 
 
 class Command(InspectDBCommand):
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument(
             "--schema",
             help="The schema whose tables are read (SQL Server). Default: the default schema of the login.",
         )
 
-    def handle_inspection(self, options: dict[str, Any]) -> Iterator[str]:
+    def handle_inspection(self, options: dict[str, Any]) -> Iterable[str]:
         connection = connections[options["database"]]
         if connection.vendor == "microsoft" and not options["table"]:
             options["table_name_filter"] = self._in_schema(
