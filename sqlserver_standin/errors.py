@@ -171,8 +171,6 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "Cannot create more than one clustered index on table '{}'. Drop the existing clustered index '{}' before "
         "creating another.",
     ),
-    1904: (16, 1, "The {} '{}' on table '{}' has {} columns in the key list. The maximum limit for {} key column list is {}."),
-    1908: (16, 1, "Column '{}' is partitioning column of the index '{}'."),
     1911: (16, 1, "Column name '{}' does not exist in the target table or view."),
     1913: (
         16,
@@ -330,7 +328,12 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "ALTER TABLE failed because trigger '{}' on table '{}' does not exist.",
     ),
     4922: (16, 9, "{} {} failed because one or more objects access this column."),
-    4923: (16, 1, "ALTER TABLE DROP COLUMN failed because '{}' is the only data column in table '{}'. A table must have at least one data column."),
+    4923: (
+        16,
+        1,
+        "ALTER TABLE DROP COLUMN failed because '{}' is the only data column in table '{}'. A table must have at least "
+        "one data column.",
+    ),
     4924: (16, 1, "{} failed because column '{}' does not exist in table '{}'."),
     4927: (16, 1, "Cannot alter column '{}' to be data type {}."),
     4928: (16, 1, "Cannot alter column '{}' because it is '{}'."),

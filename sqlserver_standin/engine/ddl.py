@@ -1,4 +1,4 @@
-"""Data definition: CREATE, ALTER and DROP as statements of PostgreSQL plus the facts that its catalog has no place for."""
+"""Data definition as statements of PostgreSQL, plus the facts that its catalog has no place for."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ class DataDefinition:
         """schema and name; another database is refused."""
         if len(name) > 3:
             raise sql_error(7202, name[0])
-        if len(name) == 3 and name[0].lower() not in ("", self._session.database.lower()):
-            if not (name[0].lower() == "tempdb" and name[-1].startswith("#")):
-                raise unsupported(f"data definition in another database ({'.'.join(name)})")
+        elsewhere = len(name) == 3 and name[0].lower() not in ("", self._session.database.lower())
+        if elsewhere and not (name[0].lower() == "tempdb" and name[-1].startswith("#")):
+            raise unsupported(f"data definition in another database ({'.'.join(name)})")
         schema = name[-2] if len(name) > 1 else ""
         return schema or "dbo", name[-1]
 
@@ -97,7 +97,8 @@ class DataDefinition:
                SELECT 1 FROM pg_proc WHERE pronamespace = $1::regnamespace AND lower(proname) = lower($2::text)
                UNION ALL
                SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-                 JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.attnum
+                 JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+                      AND d.objsubid = a.attnum
                 WHERE c.relnamespace = $1::regnamespace AND a.atthasdef
                   AND lower(d.description::jsonb -> 'default' ->> 'name') = lower($3::text)
                LIMIT 1""",
@@ -324,7 +325,8 @@ class DataDefinition:
             """SELECT c.relname, d.description
                  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
                  LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
-                WHERE i.indrelid = $1::oid AND lower(coalesce(d.description::jsonb ->> 'name', c.relname)) = lower($2::text)""",
+                WHERE i.indrelid = $1::oid
+                  AND lower(coalesce(d.description::jsonb ->> 'name', c.relname)) = lower($2::text)""",
             (table.object_id, name),
         )
         if not rows:
@@ -523,13 +525,15 @@ class DataDefinition:
                 f"SELECT confrelid::regclass, conrelid::regclass, {column} FROM pg_constraint "
                 f"WHERE contype = 'f' AND {column} <> 'a'"
             ):
-                assert parent and child
+                assert parent
+                assert child
                 edges[parent].append((child, kind == "c"))
             rows = self._session.link.rows(
                 "SELECT $1::regclass::text, $2::regclass::text", (target.qualified, table.qualified)
             )
             parent, child = rows[0]
-            assert parent and child
+            assert parent
+            assert child
             edges[parent].append((child, action == "CASCADE"))
             for start in list(edges):
                 if _reaches_twice(start, edges):
@@ -668,8 +672,10 @@ class DataDefinition:
                  LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
                 WHERE i.indrelid = $1::oid
                   AND ($2::int2 = ANY (i.indkey) OR EXISTS (
-                       SELECT 1 FROM pg_depend p WHERE p.classid = 'pg_class'::regclass AND p.objid = c.oid
-                          AND p.refclassid = 'pg_class'::regclass AND p.refobjid = i.indrelid AND p.refobjsubid = $2::int2))""",
+                       SELECT 1 FROM pg_depend p
+                        WHERE p.classid = 'pg_class'::regclass AND p.objid = c.oid
+                          AND p.refclassid = 'pg_class'::regclass AND p.refobjid = i.indrelid
+                          AND p.refobjsubid = $2::int2))""",
             (table.object_id, column.number),
         ):
             yield ("index" if kind == "INDEX" else "object"), name or "", kind == "INDEX"
@@ -688,7 +694,8 @@ class DataDefinition:
                 WHERE p.classid = 'pg_class'::regclass AND p.objid = $1::oid AND p.objsubid <> 0
                   AND p.refclassid = 'pg_class'::regclass AND p.refobjid = $1::oid AND p.refobjsubid = $2::int4
                 UNION
-               SELECT a.adnum FROM pg_attrdef a JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = a.oid
+               SELECT a.adnum FROM pg_attrdef a
+                 JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = a.oid
                 WHERE a.adrelid = $1::oid AND p.refclassid = 'pg_class'::regclass AND p.refobjid = $1::oid
                   AND p.refobjsubid = $2::int4 AND a.adnum <> $2::int4""",
             (table.object_id, column.number),
@@ -721,10 +728,12 @@ class DataDefinition:
         index = self.find_index(table, name)
         if index is not None and index[1].get("kind", "INDEX") != "INDEX":
             referencing = self._session.link.rows(
-                """SELECT coalesce(td.description::jsonb ->> 'name', t.relname), coalesce(d.description::jsonb ->> 'name', k.conname)
+                """SELECT coalesce(td.description::jsonb ->> 'name', t.relname),
+                          coalesce(d.description::jsonb ->> 'name', k.conname)
                      FROM pg_constraint k JOIN pg_class t ON t.oid = k.conrelid
                      LEFT JOIN pg_description d ON d.objoid = k.oid AND d.classoid = 'pg_constraint'::regclass
-                     LEFT JOIN pg_description td ON td.objoid = t.oid AND td.classoid = 'pg_class'::regclass AND td.objsubid = 0
+                     LEFT JOIN pg_description td ON td.objoid = t.oid AND td.classoid = 'pg_class'::regclass
+                              AND td.objsubid = 0
                     WHERE k.contype = 'f' AND k.conindid = $1::regclass""",
                 (f"{quote(table.pg_schema)}.{quote(index[0])}",),
             )
@@ -841,8 +850,9 @@ class DataDefinition:
             (table.object_id,),
         )
         found: set[str] = set()
-        for pg_constraint, kind, definition, description, validated, enforced in rows:
-            assert pg_constraint and definition
+        for pg_constraint, _, definition, description, validated, enforced in rows:
+            assert pg_constraint
+            assert definition
             meta = json.loads(description or "{}")
             name = meta.get("name", pg_constraint)
             if wanted and name.lower() not in wanted:
@@ -850,8 +860,6 @@ class DataDefinition:
             found.add(name.lower())
             trusted = not meta.get("not_trusted") and validated == "t" and enforced == "t"
             if statement.enable and enforced == "t" and (trusted or not statement.check_existing):
-                if not (trusted and statement.check_existing):
-                    continue
                 # Nothing can have broken a constraint that was enforced all the time.
                 continue
             base = definition.removesuffix(" NOT VALID").removesuffix(" NOT ENFORCED")
@@ -1121,7 +1129,8 @@ class DataDefinition:
             """SELECT n.nspname, c.relname, t.tgname FROM pg_trigger t
                  JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
                  JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass
-                WHERE lower(n.nspname) = lower($1::text) AND lower(d.description::jsonb ->> 'name') = lower($2::text)""",
+                WHERE lower(n.nspname) = lower($1::text)
+                  AND lower(d.description::jsonb ->> 'name') = lower($2::text)""",
             (pg_name(schema), last),
         )
         return [(f"{quote(row[0] or '')}.{quote(row[1] or '')}", row[2] or "") for row in rows]

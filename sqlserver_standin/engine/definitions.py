@@ -1,6 +1,6 @@
 """Expressions of defaults, checks, computed columns and index filters as SQL Server's catalog spells them.
 
-SQL Server stores such a definition not as it was written but from its own tree: ``[n] > 3`` comes back as ``([n]>(3))``.
+SQL Server keeps no definition as it was written: ``[n] > 3`` comes back as ``([n]>(3))``.
 """
 
 from __future__ import annotations
@@ -46,14 +46,13 @@ def _write(node: ast.Node) -> str:
             suffix = f",{_write(style)}" if style is not None else ""
             return f"{word}([{base}]{bracketed}{rest},{_write(operand)}{suffix})"
         case ast.Case(operand, branches, otherwise):
-            parts = ["case"]
+            words = ["case"]
             if operand is not None:
-                parts.append(_write(operand))
-            for when, then in branches:
-                parts.append(f"when {_write(when)} then {_write(then)}")
+                words.append(_write(operand))
+            words.extend(f"when {_write(when)} then {_write(then)}" for when, then in branches)
             if otherwise is not None:
-                parts.append(f"else {_write(otherwise)}")
-            return " ".join((*parts, "end"))
+                words.append(f"else {_write(otherwise)}")
+            return " ".join((*words, "end"))
         case ast.Collate(operand, collation):
             return f"{_write(operand)} collate {collation}"
         case ast.NextValue(sequence):

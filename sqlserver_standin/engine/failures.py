@@ -55,7 +55,7 @@ class Failures:
         """``command`` is the T-SQL statement's verb, which some messages name."""
         state = error.sqlstate
         if state == "TS000":
-            number, severity, error_state = (error.detail.split() + ["16", "1"])[:3]
+            number, severity, error_state = [*error.detail.split(), "16", "1"][:3]
             return SqlError(int(number), error.message, severity=int(severity), state=int(error_state))
         match state:
             case "23505":
@@ -108,12 +108,14 @@ class Failures:
 
     def _duplicate(self, error: PostgresError) -> SqlError:
         rows = self._session.link.rows(
-            """SELECT coalesce(xd.description::jsonb ->> 'kind', 'INDEX'), coalesce(xd.description::jsonb ->> 'name', x.relname),
+            """SELECT coalesce(xd.description::jsonb ->> 'kind', 'INDEX'),
+                      coalesce(xd.description::jsonb ->> 'name', x.relname),
                       n.nspname, coalesce(td.description::jsonb ->> 'name', t.relname)
                  FROM pg_class x JOIN pg_index i ON i.indexrelid = x.oid JOIN pg_class t ON t.oid = i.indrelid
                  JOIN pg_namespace n ON n.oid = t.relnamespace
                  LEFT JOIN pg_description xd ON xd.objoid = x.oid AND xd.classoid = 'pg_class'::regclass
-                 LEFT JOIN pg_description td ON td.objoid = t.oid AND td.classoid = 'pg_class'::regclass AND td.objsubid = 0
+                 LEFT JOIN pg_description td ON td.objoid = t.oid AND td.classoid = 'pg_class'::regclass
+                                               AND td.objsubid = 0
                 WHERE x.relname = $1::name AND n.nspname = $2::name""",
             (error.constraint, error.schema),
         )
@@ -131,7 +133,8 @@ class Failures:
         rows = self._session.link.rows(
             """SELECT coalesce(d.description::jsonb ->> 'name', c.relname)
                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                 LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+                 LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+                                               AND d.objsubid = 0
                 WHERE c.relname = $1::name AND n.nspname = $2::name""",
             (table, schema),
         )
@@ -165,8 +168,10 @@ class Failures:
                  JOIN pg_class t ON t.oid = cols.oid
                  JOIN pg_namespace n ON n.oid = t.relnamespace
                  JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = cols.attnums[1]
-                 LEFT JOIN pg_description ad ON ad.objoid = t.oid AND ad.classoid = 'pg_class'::regclass AND ad.objsubid = a.attnum
-                 LEFT JOIN pg_description td ON td.objoid = t.oid AND td.classoid = 'pg_class'::regclass AND td.objsubid = 0
+                 LEFT JOIN pg_description ad ON ad.objoid = t.oid AND ad.classoid = 'pg_class'::regclass
+                                               AND ad.objsubid = a.attnum
+                 LEFT JOIN pg_description td ON td.objoid = t.oid AND td.classoid = 'pg_class'::regclass
+                                               AND td.objsubid = 0
                  LEFT JOIN pg_description kd ON kd.objoid = k.oid AND kd.classoid = 'pg_constraint'::regclass
                 WHERE k.conname = $1::name AND child.relname = $2::name AND cn.nspname = $3::name""",
             (error.constraint, error.table, error.schema, "t" if from_child else "f"),
@@ -206,7 +211,8 @@ class Failures:
                  JOIN pg_class t ON t.oid = k.conrelid
                  JOIN pg_namespace n ON n.oid = t.relnamespace
                  LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.conkey[1]
-                 LEFT JOIN pg_description ad ON ad.objoid = t.oid AND ad.classoid = 'pg_class'::regclass AND ad.objsubid = a.attnum
+                 LEFT JOIN pg_description ad ON ad.objoid = t.oid AND ad.classoid = 'pg_class'::regclass
+                                               AND ad.objsubid = a.attnum
                  LEFT JOIN pg_description kd ON kd.objoid = k.oid AND kd.classoid = 'pg_constraint'::regclass
                 WHERE k.conname = $1::name AND t.relname = $2::name AND n.nspname = $3::name""",
             (error.constraint, error.table, error.schema),
@@ -220,7 +226,7 @@ class Failures:
         )
 
     def _conflict(self, error: PostgresError) -> SqlError:
-        """A serialization failure: an update conflict under SNAPSHOT, elsewhere what SQL Server solves by a deadlock."""
+        """A serialization failure: an update conflict under SNAPSHOT, else what SQL Server ends by a deadlock."""
         if self._session.transaction_isolation == "SNAPSHOT":
             table = error.table or "dbo"
             return sql_error(3960, table, self._session.database)

@@ -22,11 +22,13 @@ from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import (
     Column,
     Done,
+    EnvironmentChange,
     Event,
     Message,
     Parameter,
     ResultSet,
     ReturnStatus,
+    ReturnValue,
     SqlError,
 )
 from sqlserver_standin.tsql import syntax as ast
@@ -132,8 +134,7 @@ class Interpreter:
                 if error.number == 1205:
                     session.release_locks_of_victim()
             raise error
-        for earlier in reported:
-            yield earlier
+        yield from reported
         if ends_transaction and error.number != 3617:
             yield from session.roll_back_after_error()
         if ends_batch or error.number == 3617:
@@ -621,7 +622,8 @@ class Interpreter:
         yield Done(None if session.options.nocount else count, "select")
 
     def _insert_execute(self, statement: st.Data, frame: Frame) -> Iterator[Event]:
-        assert statement.execute is not None and isinstance(statement.node, ast.InsertStatement)
+        assert statement.execute is not None
+        assert isinstance(statement.node, ast.InsertStatement)
         session = self._session
         rows: list[tuple[Any, ...]] = []
         types: tuple[SqlType, ...] = ()

@@ -244,7 +244,8 @@ class Link:
                 del self._prepared[sql]
                 raise self._failure(result, sql)
         if name is not None:
-            result = pg.exec_prepared(name, values, formats)
+            # Its annotation forgets NULL.
+            result = pg.exec_prepared(name, values, formats)  # type: ignore[arg-type]
         else:
             result = pg.exec_params(sql.encode(), values, None, formats)
         if result.status not in _OK:

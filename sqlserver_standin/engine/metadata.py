@@ -173,7 +173,8 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, d.description,
          WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & e.bit <> 0),
        a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
        a.atthasdef, ad.description, dn.description,
-       CASE WHEN a.attidentity <> '' THEN pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(c.relname), a.attname) END
+       CASE WHEN a.attidentity <> ''
+            THEN pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(c.relname), a.attname) END
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -243,7 +244,12 @@ class SessionCatalog:
         for row in rows:
             (oid, schema, table, kind, description, triggers, number, column, formatted, not_null) = row[:10]
             (identity, generated, has_default, column_description, schema_description, sequence) = row[10:]
-            assert oid and schema and table and number and column and formatted
+            assert oid
+            assert schema
+            assert table
+            assert number
+            assert column
+            assert formatted
             if info is None:
                 meta = json.loads(description) if description else {}
                 temporary = schema.startswith("pg_temp")
@@ -296,13 +302,16 @@ class SessionCatalog:
     def table(self, database: str | None, schema: str | None, name: str) -> Table | None:
         """Tables, views, sys.* and INFORMATION_SCHEMA.* views, #temporary tables."""
         lowered_schema = (schema or "").lower()
-        if database and database.lower() != self.database.lower():
-            # The system views are the same everywhere but for their rows: master.sys.databases is what people write.
-            if not (
+        # The server's views are the same everywhere: master.sys.databases is what people write.
+        if (
+            database
+            and database.lower() != self.database.lower()
+            and not (
                 (database.lower() == "tempdb" and name.startswith("#"))
                 or (lowered_schema == "sys" and database.lower() in ("master", "msdb"))
-            ):
-                raise unsupported(f"a table of another database ({database}.{schema or ''}.{name})")
+            )
+        ):
+            raise unsupported(f"a table of another database ({database}.{schema or ''}.{name})")
         info = self.info(schema, name)
         if info is None and not lowered_schema and name.lower() in _COMPATIBILITY_VIEWS:
             info = self.info("sys", name)
@@ -341,7 +350,9 @@ class SessionCatalog:
         if not rows or rows[0][2] is None:
             return None
         pg_schema, pg_sequence, description = rows[0]
-        assert pg_schema and pg_sequence
+        assert pg_schema
+        assert pg_sequence
+        assert description
         return f"{quote(pg_schema)}.{quote(pg_sequence)}", type_from_meta(json.loads(description))
 
     def schema_exists(self, name: str) -> str | None:

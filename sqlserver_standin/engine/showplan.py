@@ -116,7 +116,7 @@ class Showplan:
 
     def estimated(self, statements: Sequence[PlannedStatement]) -> str:
         """One document for a batch that is planned and not run."""
-        elements = []
+        elements: list[ET.Element] = []
         for statement in statements:
             plan = self._explain(statement, "GENERIC_PLAN")
             missing = self._missing_index(statement, plan["Plan"])
@@ -933,7 +933,8 @@ class _PlanWriter:
         hash_element = _element(element, "Hash")
         _element(hash_element, "DefinedValues")
         aliases = {each["Alias"] for each in _nodes(build) if each.get("Alias")}
-        build_keys, probe_keys = [], []
+        build_keys: list[str] = []
+        probe_keys: list[str] = []
         for conjunct in _conjuncts(node.get("Hash Cond", "")):
             for match in _REFERENCE.finditer(conjunct):
                 (build_keys if _unquoted(match[1]) in aliases else probe_keys).append(match[0])

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from psycopg import pq
-from psycopg.adapt import Transformer
+from psycopg.abc import Transformer
 
 from sqlserver_standin.errors import unsupported
 from sqlserver_standin.events import Column

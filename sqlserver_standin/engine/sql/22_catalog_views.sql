@@ -392,3 +392,15 @@ SELECT c.name::sys.text_ci, c.description::sys.text_ci
     SELECT name || '_SC_UTF8', 'UTF8 ' || name FROM (VALUES ('Latin1_General_100_CI_AS'), ('Latin1_General_100_CS_AS'), ('Latin1_General_100_CI_AI')) u (name)
   ) c (name, description)
 $$;
+
+CREATE VIEW sys.time_zone_info AS
+SELECT regexp_replace(initcap(z.windows), '^(Utc|Aus|Us|Sa|Se)\M', coalesce(upper(substring(z.windows, '^(?:utc|aus|us|sa|se)\M')), ''))::sys.text_ci AS name,
+       ((CASE WHEN o.now < interval '0' THEN '-' ELSE '+' END) || to_char(abs(extract(epoch FROM o.now)) * interval '1 second', 'HH24:MI'))::sys.text_ci
+           AS current_utc_offset,
+       o.now > least(o.january, o.july) AS is_currently_dst
+  FROM sys.windows_zones z
+  CROSS JOIN LATERAL (
+    SELECT (now() AT TIME ZONE z.iana) - (now() AT TIME ZONE 'UTC') AS now,
+           ((date_trunc('year', now()) AT TIME ZONE z.iana) - (date_trunc('year', now()) AT TIME ZONE 'UTC')) AS january,
+           (((date_trunc('year', now()) + interval '6 months') AT TIME ZONE z.iana)
+            - ((date_trunc('year', now()) + interval '6 months') AT TIME ZONE 'UTC')) AS july) o;
