@@ -28,7 +28,7 @@ def format_sql(sql: str) -> SafeString:
         return escape(sql)
     try:
         text = sqlparse.format(sql, reindent=True, use_space_around_operators=False)
-        pieces = [_piece(token) for statement in sqlparse.parse(text) for token in statement.flatten()]  # type: ignore[no-untyped-call]
+        pieces = [_piece(token) for statement in sqlparse.parse(text) for token in statement.flatten()]
     except (sqlparse.exceptions.SQLParseError, RecursionError):
         return escape(sql)
     return mark_safe("".join(pieces))

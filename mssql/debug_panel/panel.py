@@ -49,6 +49,7 @@ class SQLServerPanel(Panel):
         return [
             path("mssql/plan/", views.plan, name="mssql_plan"),
             path("mssql/plan/file/", views.plan_file, name="mssql_plan_file"),
+            path("mssql/deadlock/", views.deadlock, name="mssql_deadlock"),
             path("mssql/plan/compare/", views.plan_comparison, name="mssql_plan_comparison"),
         ]
 
@@ -113,7 +114,7 @@ class SQLServerPanel(Panel):
         for record in stats.get("statements", ()):
             # A copy: the content may be rendered more than once from the same stats.
             item = {**record, "formatted": format_sql(record["sql"])}
-            item["signed"] = sign(self.toolbar.request_id, record["id"]) if record["explainable"] else ""
+            item["signed"] = sign(self.toolbar.request_id, record["id"])
             statements.append(item)
         return render_to_string(
             self.template,

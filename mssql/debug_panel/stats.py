@@ -121,9 +121,8 @@ def _groups(records: Iterable[Record]) -> list[Record]:
             continue
         number = len(groups) + 1
         duplicates = len(members) - len({_identity(record) for record in members})
-        callers = {_place(record) for record in members}
+        places = _places(members)
         reads = members[0]["sql"].lstrip()[:6].upper() == "SELECT"
-        n_plus_one = len(members) >= N_PLUS_ONE and reads and len(callers) == 1
         for record in members:
             record["group"] = number
         groups.append(
@@ -134,10 +133,9 @@ def _groups(records: Iterable[Record]) -> list[Record]:
                 "count": len(members),
                 "duplicates": duplicates,
                 "duration_ms": sum(record["duration_ms"] for record in members),
-                "n_plus_one": n_plus_one,
+                "n_plus_one": reads and places[0]["count"] >= N_PLUS_ONE,
                 "first": members[0]["id"],
-                "caller": members[0].get("caller"),
-                "template": members[0].get("template"),
+                "places": places[:3],
                 "advice": _advice(members[0]["sql"], duplicates == len(members) - 1) if reads else "",
                 "colour": COLOURS[(number - 1) % len(COLOURS)],
             }
@@ -149,12 +147,16 @@ def _identity(record: Record) -> str:
     return repr((record["sql"], record["parameters"]))
 
 
-def _place(record: Record) -> tuple[Any, ...]:
-    template, caller = record.get("template"), record.get("caller")
-    return (
-        (template["name"], template["line"]) if template else None,
-        (caller["file"], caller["line"]) if caller else None,
-    )
+def _places(members: Iterable[Record]) -> list[Record]:
+    """The lines that the statements come from, the busiest first."""
+    places: dict[str, Record] = {}
+    for record in members:
+        template, caller = record.get("template"), record.get("caller")
+        place = places.setdefault(
+            repr((template, caller)), {"template": template, "caller": caller, "count": 0}
+        )
+        place["count"] += 1
+    return sorted(places.values(), key=lambda place: -place["count"])
 
 
 _FROM = re.compile(r"\bFROM\s+\[(?P<table>[^\]]+)\]", re.IGNORECASE)

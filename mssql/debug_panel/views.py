@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +21,8 @@ from django.utils.safestring import mark_safe
 from django.views.decorators.csrf import csrf_exempt
 
 from mssql.instrumentation import plan_capture
+from mssql.instrumentation.deadlock_capture import find_report
+from mssql.instrumentation.deadlock_svg import to_svg as deadlock_svg
 from mssql.instrumentation.plan_parameters import Declared
 from mssql.showplan import Finding, Plan, ShowplanError, compare, findings, parse, to_svg
 
@@ -114,6 +117,30 @@ def plan(request: HttpRequest) -> HttpResponse:
     context = plan_context(read, xml, source, statement, toolbar)
     context["svg"] = mark_safe(to_svg(read, found=context["found"]))
     return _answer(request, "mssql_debug_panel/plan.html", context)
+
+
+@_view
+def deadlock(request: HttpRequest) -> HttpResponse:
+    """The graph of the deadlock that a statement fell to."""
+    try:
+        _toolbar, statement = _signed(request)
+    except _Refused as reason:
+        return HttpResponseBadRequest(str(reason), content_type="text/plain")
+    report = find_report(
+        statement["alias"], statement["session_id"], datetime.fromtimestamp(statement["ended_at"], UTC)
+    )
+    if report is None:
+        return _failure(
+            request,
+            "No graph of this deadlock has arrived. It takes the server some seconds to write it: try again.",
+            "Reading it needs VIEW SERVER PERFORMANCE STATE (up to SQL Server 2019: VIEW SERVER STATE).",
+        )
+    context = {
+        "statement": statement,
+        "sentences": report.deadlock.sentences(),
+        "svg": mark_safe(deadlock_svg(report.deadlock)),
+    }
+    return _answer(request, "mssql_debug_panel/deadlock.html", context)
 
 
 @_view

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import random
 import re
@@ -322,7 +323,6 @@ class _Worker:
         with contextlib.suppress(queue.Full):
             self._tasks.put_nowait(task)
         with self._lock:
-            # After a fork the child has the object, but not the thread.
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="mssql-plans", daemon=True)
                 self._thread.start()
@@ -343,3 +343,13 @@ class _Worker:
 
 
 _worker = _Worker()
+
+
+def _renew_worker() -> None:
+    """A forked child has the parent's tasks, but no thread that works on them."""
+    global _worker
+    _worker = _Worker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_worker)

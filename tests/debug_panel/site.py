@@ -230,7 +230,13 @@ def __getattr__(name: str) -> Any:
         from debug_toolbar.toolbar import debug_toolbar_urls
         from django.urls import path
 
-        return [path("", orders), path("async/", orders_async), path("quiet/", quiet), *debug_toolbar_urls()]
+        return [
+            path("favicon.ico", quiet),
+            path("", orders),
+            path("async/", orders_async),
+            path("quiet/", quiet),
+            *debug_toolbar_urls(),
+        ]
     raise AttributeError(name)
 
 

@@ -100,7 +100,7 @@ function jump(button) {
 
 // --- the plan ---------------------------------------------------------------------------------------------------
 
-async function openPlan(form, event, djDebug) {
+async function openWindow(form, event, djDebug) {
     event.preventDefault();
     const button = form.querySelector("button");
     if (button.disabled) {
@@ -253,7 +253,7 @@ function switchActualPlans(box) {
 }
 
 const HANDLERS = {
-    submit: [["form[data-mssql-plan]", openPlan]],
+    submit: [["form[data-mssql-plan], form[data-mssql-window]", openWindow]],
     change: [
         ["[data-mssql-sort]", sort],
         ["[data-mssql-actual]", switchActualPlans],
