@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -39,9 +38,10 @@ def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One directory for all: making the databases is what takes time at the first start."""
+    return tmp_path_factory.mktemp("standin") / "data"
 
 
 @pytest.fixture
@@ -93,7 +93,8 @@ def test_nothing_outlives_it_when_it_is_killed(process: subprocess.Popen[str]) -
     assert gone(processes)
 
 
-def test_a_taken_port_is_an_error_that_names_it(data: Path) -> None:
+def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
+    data = tmp_path / "data"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         answer = subprocess.run(
@@ -134,20 +135,19 @@ def test_temporary_data_goes_with_the_block() -> None:
     assert gone(processes)
 
 
-def test_it_ends_when_the_process_that_started_it_dies(tmp_path: Path) -> None:
+def test_it_ends_when_the_process_that_started_it_dies(data: Path) -> None:
     script = """
         import os, sys
         from sqlserver_standin import StandIn
-        server = StandIn().start()
+        server = StandIn(sys.argv[1]).start()
         print(server.pid, flush=True)
         os.kill(os.getpid(), 9)
     """
     parent = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
+        [sys.executable, "-c", textwrap.dedent(script), str(data)],
         stdout=subprocess.PIPE,
         text=True,
         timeout=60,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert parent.returncode == -9
     pid = int(parent.stdout)
@@ -166,11 +166,11 @@ def test_a_start_that_fails_is_an_error_that_says_so(
 
 
 def test_the_control_api_arms_faults_and_counts_messages(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     statements = tmp_path / "statements.jsonl"
     monkeypatch.setenv("SQLSERVER_STANDIN_STATEMENTS", str(statements))
-    with StandIn() as server:
+    with StandIn(data) as server:
         control = server.control
         control.refuse_logins(1, 40613)
         with pytest.raises(pyodbc.Error, match="40613"):

@@ -91,6 +91,8 @@ class EchoSession:
     def call(self, procedure: str, parameters: Sequence[Parameter]) -> Iterator[Event]:
         if procedure.lower() != "add":
             raise sql_error(2812, procedure)
+        if len(parameters) != 3:
+            raise sql_error(201, procedure, "@sum")
         first, second, total = parameters
         yield Message(0, f"adding {first.value} and {second.value}")
         yield ReturnValue(Parameter(total.name, SqlType("int"), first.value + second.value, output=True))
