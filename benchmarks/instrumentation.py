@@ -1,6 +1,7 @@
 """What instrumentation costs: client CPU per statement, beside opentelemetry-instrumentation-dbapi; bad collectors.
 
     python benchmarks/instrumentation.py [--statements N] [--rounds N] [--seconds N]
+    python benchmarks/instrumentation.py --soak SECONDS
 
 Runs against MSSQL_HOST (_PORT, _USER, _PASSWORD), or starts the stand-in. Everything is measured in one run, in turns,
 over the same driver and server; CPU time is this process's own, exporting included.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.server
+import logging
 import os
 import resource
 import socket
@@ -247,8 +249,6 @@ def sink() -> Iterator[str]:
 
 def bad_collectors(seconds: float) -> None:
     """What a query waits for its instrumentation, at a steady 400 statements per second."""
-    import logging
-
     from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
     from mssql.instrumentation.statement import ConnectionInfo, StatementKind
@@ -278,6 +278,72 @@ def bad_collectors(seconds: float) -> None:
             print(
                 f"{name:14}{statistics.median(waits) * 1e6:12.0f}{p99 * 1e6:10.0f}{waits[-1] * 1e6:10.0f}{more:20.1f}"
             )
+
+
+def soak(seconds: float, threads: int = 8) -> bool:
+    """Threads that query without pause; whether every span that the exporter accepted arrived over the socket."""
+    from django.db import connections
+    from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+    from tests.otlp_receiver import OtlpReceiver
+
+    class Counting(OtlpReceiver):
+        """Keeps no span: minutes of them would fill memory."""
+
+        arrived = 0
+
+        def _keep(self, path: str, request: Any, headers: dict[str, str]) -> None:
+            with lock:
+                self.arrived += sum(
+                    len(part.spans) for it in request.resource_spans for part in it.scope_spans
+                )
+
+    logging.getLogger("mssql.query").setLevel(logging.ERROR)
+    counts = {"executed": 0, "failed": 0}
+    lock = threading.Lock()
+    with Counting() as receiver:
+        provider = tracer_provider(ALWAYS_ON, receiver.endpoint, 1 << 15)
+        stop = time.monotonic() + seconds
+
+        def work() -> None:
+            wrapper = connections.create_connection("default")
+            wrapper.inc_thread_sharing()
+            wrapper.ensure_connection()
+            session = wrapper.connection
+            options = {"tracing": {"returned_rows": True}, "metrics": False}
+            session.recorder = recorder(options, session.info, provider, None)
+            executed = failed = 0
+            while time.monotonic() < stop:
+                executed += 1
+                cursor = wrapper.cursor()  # never closed
+                try:
+                    if executed % 50:
+                        cursor.execute(SQL.format(executed % 50), (executed,))
+                    else:
+                        cursor.execute("SELECT * FROM [no_such_table]")
+                except django.db.Error:
+                    failed += 1
+            wrapper.close()
+            with lock:
+                counts["executed"] += executed
+                counts["failed"] += failed
+
+        running = [threading.Thread(target=work) for _ in range(threads)]
+        memory: list[int] = []
+        for thread in running:
+            thread.start()
+        for _ in range(10):
+            time.sleep(seconds / 10)
+            memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        for thread in running:
+            thread.join()
+        provider.shutdown()
+    print(
+        f"{threads} threads, {seconds:g} s: {counts['executed']} statements ({counts['failed']} failed on purpose)"
+    )
+    print(f"spans over the socket: {receiver.arrived}, missing: {counts['executed'] - receiver.arrived}")
+    print(f"memory in MiB after each tenth: {' '.join(map(str, memory))}")
+    return receiver.arrived == counts["executed"]
 
 
 @contextlib.contextmanager
@@ -315,7 +381,13 @@ def main() -> None:
     parser.add_argument("--statements", type=int, default=1_000, help="in each round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=15.0, help="for each collector")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="only this: 8 threads for so long")
     options = parser.parse_args()
+    if options.soak:
+        with server():
+            if not soak(options.soak):
+                sys.exit("Spans were lost.")
+        return
     with server(), sink() as endpoint:
         cpu(options.statements, options.rounds, endpoint)
         bad_collectors(options.seconds)

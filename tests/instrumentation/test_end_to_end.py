@@ -293,7 +293,7 @@ def test_forgotten_cursors_end_their_spans_and_leave_no_memory(
 
 
 def test_threads_lose_no_span(connect: Connect) -> None:
-    """8 threads at once, each on a connection of its own; benchmarks/soak.py does it for minutes."""
+    """8 threads at once, each on a connection of its own; benchmarks/instrumentation.py --soak does it for minutes."""
     counting = Counting()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(counting, max_queue_size=1 << 15))
