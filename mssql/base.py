@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 import struct
 import threading
 import time
@@ -52,9 +53,16 @@ from mssql.server import SQL_SERVER_2017, EngineEdition, ServerInfo
 from mssql.session import Session, Transaction
 from mssql.validation import DatabaseValidation
 
-_FOREIGN_KEYS = """\
+CONSTRAINT_VIOLATION = 547
+"""Error number of a broken foreign key or CHECK constraint."""
+
+_OWNER_OF_FOREIGN_KEY = """\
+SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id)
+FROM sys.foreign_keys WHERE name = ?"""
+
+_DOUBTFUL_FOREIGN_KEYS = """\
 SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id), name
-FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
+FROM sys.foreign_keys WHERE is_not_trusted = 1 OR is_disabled = 1"""
 
 # pyodbc hands longer values over piece by piece, for which the driver prepares and executes in two messages.
 _ANY_LENGTH = 2**31 - 1
@@ -168,6 +176,8 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         super().__init__(*args, **kwargs)
         self._server: ServerInfo | None = None
         self._pool_in_use: Pool | None = None
+        # Foreign keys that are off (name to table); None while constraints are checked.
+        self._switched_off: dict[str, str] | None = None
 
     # --- Settings ----------------------------------------------------------------------------------------------------
 
@@ -533,38 +543,61 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     # --- Constraints -------------------------------------------------------------------------------------------------
 
     def disable_constraint_checking(self) -> bool:
-        self._alter_foreign_keys("NOCHECK CONSTRAINT {constraints}")
+        """From here on a foreign key that stands in the way of a statement is switched off, and the statement is sent
+        again. Altering each table that has a key, as a precaution, would lock the whole schema for nothing."""
+        self._switched_off = {}
         return True
 
     def enable_constraint_checking(self) -> None:
-        # Called while an exception passes, too: the block's other statements stay refused.
+        switched_off, self._switched_off = self._switched_off, None
+        session = self.connection
+        if not switched_off or session is None or session.transaction is Transaction.LOST:
+            # What was switched off is back when its transaction was rolled back.
+            return
+        # Called while an exception passes, too; the block's other statements stay refused.
         needs_rollback, self.needs_rollback = self.needs_rollback, False
         try:
-            self._alter_foreign_keys("WITH NOCHECK CHECK CONSTRAINT {constraints}")
+            with self.cursor() as cursor:
+                for name, table in switched_off.items():
+                    alter = f"CHECK CONSTRAINT {self.ops.quote_name(name)}"
+                    try:
+                        cursor.execute(f"ALTER TABLE {table} WITH CHECK {alter}")
+                    except utils.IntegrityError:
+                        # There are rows that refer to nothing. check_constraints() says so, if asked.
+                        cursor.execute(f"ALTER TABLE {table} WITH NOCHECK {alter}")
         finally:
             self.needs_rollback = needs_rollback
 
+    def switch_off_obstacle(self, error: pyodbc.IntegrityError) -> str | None:
+        """Switch off the foreign key that ``error`` is about, when constraint checks are disabled, and return its
+        name; None: it is about something else, or they are not."""
+        if self._switched_off is None or self.connection is None:
+            return None
+        described = errors.describe(error)
+        name = re.search('"(.+?)"', described.message) if described else None
+        if described is None or described.number != CONSTRAINT_VIOLATION or name is None:
+            return None
+        owners = self.connection.run(_OWNER_OF_FOREIGN_KEY, [name[1]])
+        if not owners:
+            return None
+        quote = self.ops.quote_name
+        self._switched_off[name[1]] = table = ".".join(map(quote, owners[0]))
+        self.connection.run(f"ALTER TABLE {table} NOCHECK CONSTRAINT {quote(name[1])}")
+        return name[1]
+
     def check_constraints(self, table_names: Iterable[str] | None = None) -> None:
-        """Check each row against its foreign keys. Keys that were off are trusted by the optimizer again then
+        """Check the rows against those foreign keys that were off once: the others were never broken. The optimizer
+        trusts a key again that holds
         (https://learn.microsoft.com/sql/relational-databases/tables/disable-foreign-key-constraints-with-insert-and-update-statements)."""
         tables = None if table_names is None else set(table_names)
-        self._alter_foreign_keys("WITH CHECK CHECK CONSTRAINT {constraints}", tables)
-
-    def _alter_foreign_keys(self, action: str, tables: set[str] | None = None) -> None:
         quote = self.ops.quote_name
         with self.cursor() as cursor:
-            cursor.execute(_FOREIGN_KEYS)
-            constraints: dict[str, list[str]] = {}
+            cursor.execute(_DOUBTFUL_FOREIGN_KEYS)
             for schema, table, name in cursor.fetchall():
                 if tables is None or table in tables or f"{schema}].[{table}" in tables:
-                    constraints.setdefault(f"{quote(schema)}.{quote(table)}", []).append(quote(name))
-            if constraints:
-                cursor.execute(
-                    ";\n".join(
-                        f"ALTER TABLE {table} {action.format(constraints=', '.join(names))}"
-                        for table, names in constraints.items()
+                    cursor.execute(
+                        f"ALTER TABLE {quote(schema)}.{quote(table)} WITH CHECK CHECK CONSTRAINT {quote(name)}"
                     )
-                )
 
     # --- Server ------------------------------------------------------------------------------------------------------
 

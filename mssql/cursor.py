@@ -43,7 +43,7 @@ class Cursor:
         self.rowcount = -1
         self.closed = False
         # What was sent last, in Django's style: execute wrappers may have changed it on its way here.
-        self.executed: tuple[str, Params | None] | None = None
+        self.executed: tuple[str, Params | None] = ("", None)
         self._rows: list[Row] = []
         self._position = 0
         self._fetched = 0
@@ -87,6 +87,18 @@ class Cursor:
             prepared = template(sql)
             sql = prepared.sql
             values, declarations = prepared.bind(params)
+        obstacle = None
+        while True:
+            try:
+                self._dispatch(sql, values, declarations)
+                return self
+            except pyodbc.IntegrityError as error:
+                found = self.db.switch_off_obstacle(error)
+                if found is None or found == obstacle:
+                    raise
+                obstacle = found
+
+    def _dispatch(self, sql: str, values: list[Any], declarations: list[Declaration]) -> None:
         session = self.session
         if session.statement_policy is not None and session.transaction is Transaction.NONE:
             retry.statement(
@@ -99,7 +111,6 @@ class Cursor:
             self._send(sql, values, declarations)
         else:
             self._perform(StatementKind.QUERY, sql, values, declarations)
-        return self
 
     def executemany(self, sql: str, param_list: Iterable[Params]) -> Cursor:
         """Execute for each member of ``param_list``; ``rowcount`` is not known then."""
