@@ -93,13 +93,9 @@ def django_db_modify_db_settings(server: Server, django_db_modify_db_settings_pa
 @pytest.fixture(autouse=True)
 def _label_statements(request: pytest.FixtureRequest) -> None:
     """Tell the stand-in which test sends the next statements, so that the T-SQL gate can name it."""
-    if (
-        "server" in request.fixturenames
-        or "db" in request.fixturenames
-        or "transactional_db" in request.fixturenames
-    ):
-        running: Server = request.getfixturevalue("server")
-        if running.standin is not None:
+    if {"standin", "db", "transactional_db", "django_db_setup"} & set(request.fixturenames):
+        running = request.getfixturevalue("server")
+        if isinstance(running, Server) and running.standin is not None:
             running.standin.control.label(request.node.nodeid)
 
 

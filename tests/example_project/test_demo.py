@@ -31,7 +31,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "DEMO_STATE_DIR": str(tmp_path_factory.mktemp("demo")),
         "PYTHONUNBUFFERED": "1",
     }
-    environment.pop("OTEL_EXPORTER_OTLP_ENDPOINT", None)
+    for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "DJANGO_SETTINGS_MODULE"):
+        environment.pop(name, None)
     process = subprocess.Popen(
         [sys.executable, "-m", "example_project.demo", "--port", "0"],
         cwd=ROOT,
