@@ -19,7 +19,7 @@ from sqlserver_standin.tsql.types import (
     pg_type,
     text_type,
 )
-from sqlserver_standin.tsql.values import Value, null, quote, retyped, string
+from sqlserver_standin.tsql.values import Value, as_null, quote, retyped, string
 from sqlserver_standin.types import MAX, SqlType
 
 _EXACT = frozenset(("integer", "decimal", "money", "float", "bit"))
@@ -29,7 +29,7 @@ def convert(value: Value, target: SqlType, mode: str = "implicit", style: str | 
     """``value`` as ``target``. ``mode`` is implicit, explicit (CAST) or try (TRY_CAST); ``style`` is SQL."""
     source = value.type
     if value.null:
-        return null(target)
+        return as_null(value, target)
     if source == target and style is None:
         return value
     converter = _CONVERTERS.get(family(target))
@@ -413,6 +413,7 @@ _CONVERTERS = {
 def assign(value: Value, target: SqlType, table: str, column: str) -> str:
     """``value`` for a column, as SQL: too long a string is error 2628 instead of being cut."""
     if value.null:
+        as_null(value, target)
         return "NULL"
     kind = family(target)
     length = display_length(target)

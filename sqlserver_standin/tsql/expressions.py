@@ -26,7 +26,7 @@ from sqlserver_standin.tsql.types import (
     pg_type,
     text_type,
 )
-from sqlserver_standin.tsql.values import Value, null, quote, retyped, string
+from sqlserver_standin.tsql.values import Value, as_null, null, quote, retyped, string
 from sqlserver_standin.types import MAX, SqlType
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class ExpressionTranslator:
         self.context = context
         self.scope = Scope()
         self.parameters: list[str] = []
+        self.inferred: dict[str, SqlType | None] | None = None
+        """Types found for undeclared parameters, where they are looked for."""
         self.clause = "select"
         """Where the expression stands: select, where, having, group, order, on, values, set …"""
 
@@ -190,6 +192,8 @@ class ExpressionTranslator:
                 return self.constant(node)
             case ast.Variable():
                 data_type = self.context.variables.get(node.name)
+                if data_type is None and self.inferred is not None:
+                    return self._undeclared(node.name)
                 if data_type is None:
                     raise SqlError(137, f'Must declare the scalar variable "{node.name}".', severity=15)
                 return self.parameter(node.name, data_type)
@@ -220,6 +224,18 @@ class ExpressionTranslator:
             case ast.Star():
                 raise SqlError(102, "Incorrect syntax near '*'.", severity=15)
         raise unsupported(type(node).__name__)
+
+    def _undeclared(self, name: str) -> Value:
+        """A parameter whose type its first place with a type tells."""
+        found = self.inferred
+        assert found is not None
+        found.setdefault(name, None)
+
+        def infer(data_type: SqlType) -> None:
+            if found[name] is None:
+                found[name] = data_type
+
+        return Value("NULL", INT, null=True, infer=infer)
 
     def column(self, node: ast.ColumnName) -> Value:
         return self.scope.column(node.parts).value()
@@ -315,9 +331,9 @@ class ExpressionTranslator:
     def operate(self, operator: str, left: Value, right: Value) -> Value:
         """``left operator right`` by the operand types."""
         if left.null and not right.null:
-            left = null(right.type)
+            left = as_null(left, right.type)
         elif right.null and not left.null:
-            right = null(left.type)
+            right = as_null(right, left.type)
         kinds = {family(left.type), family(right.type)}
         if operator == "+" and kinds == {"string"}:
             return self.concatenate(left, right)
@@ -384,7 +400,9 @@ class ExpressionTranslator:
         one, two = left.type.collation, right.type.collation
         if (one or "").lower() == (two or "").lower():
             return left, right
-        if left.explicit_collation and right.explicit_collation:
+        both_explicit = left.explicit_collation and right.explicit_collation
+        neither = not left.explicit_collation and not right.explicit_collation
+        if both_explicit or (neither and left.column and right.column):
             self._collation_conflict(left, right, operation)
         if left.explicit_collation or (
             not right.explicit_collation and _coercible(right) and not _coercible(left)
@@ -394,6 +412,15 @@ class ExpressionTranslator:
             return _with_collation(left, two), right
         self._collation_conflict(left, right, operation)
         return left, right
+
+    def collated(self, values: Sequence[Value], operation: str) -> list[Value]:
+        """All strings under the collation that wins among them."""
+        winner = values[0]
+        for value in values[1:]:
+            one, _ = self.same_collation(winner, value, operation)
+            if one is not winner or value.explicit_collation:
+                winner = value
+        return [self._recollated(value, winner.type) for value in values]
 
     @staticmethod
     def _collation_conflict(left: Value, right: Value, operation: str) -> None:
@@ -719,9 +746,9 @@ class ExpressionTranslator:
         if left.null and right.null:
             return left, right
         if left.null:
-            return null(right.type), right
+            return as_null(left, right.type), right
         if right.null:
-            return left, null(left.type)
+            return left, as_null(right, left.type)
         for value in (left, right):
             if value.type.name in _NO_COMPARISON:
                 if value.type.name in ("xml", "json"):

@@ -21,7 +21,7 @@ class RelationColumn:
     identity: bool = False
 
     def value(self) -> Value:
-        return Value(self.sql, self.type, self.nullable)
+        return Value(self.sql, self.type, self.nullable, column=True)
 
 
 @dataclass(slots=True)

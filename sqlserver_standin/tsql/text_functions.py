@@ -34,6 +34,8 @@ def as_string(value: Value) -> Value:
     """A function's string argument; other types convert implicitly."""
     if is_string(value.type):
         return value
+    if value.null:
+        return convert(value, SqlType("nvarchar", length=4000))
     if value.type.name in ("text", "image", "xml") and not is_string(value.type):
         raise SqlError(8116, f"Argument data type {describe(value.type)} is invalid for argument 1.")
     length = display_length(value.type)
@@ -163,8 +165,7 @@ FUNCTIONS["SUBSTRING"] = _substring
 
 def _charindex(work: QueryTranslator, node: ast.Call) -> Value:
     values = work.arguments(node, 2, 3)
-    sought, text = as_string(values[0]), as_string(values[1])
-    sought, text = work.same_collation(sought, text, "charindex")
+    sought, text = work.collated([as_string(values[0]), as_string(values[1])], "charindex")
     start = convert(values[2], INT).sql if len(values) > 2 else "1"
     result = BIGINT if text.type.length == MAX else INT
     sql = f"sys.charindex({folded(sought)},{folded(text)},{start})::{types.pg_type(result)}"
@@ -172,8 +173,7 @@ def _charindex(work: QueryTranslator, node: ast.Call) -> Value:
 
 
 def _patindex(work: QueryTranslator, node: ast.Call) -> Value:
-    pattern, text = (as_string(value) for value in work.arguments(node, 2))
-    pattern, text = work.same_collation(pattern, text, "patindex")
+    pattern, text = work.collated([as_string(value) for value in work.arguments(node, 2)], "patindex")
     result = BIGINT if text.type.length == MAX else INT
     sql = f"sys.patindex({folded(pattern)},{folded(text)})::{types.pg_type(result)}"
     return Value(sql, result, pattern.nullable or text.nullable)
@@ -184,8 +184,8 @@ FUNCTIONS["PATINDEX"] = _patindex
 
 
 def _replace(work: QueryTranslator, node: ast.Call) -> Value:
-    values = [as_string(value) for value in work.arguments(node, 3)]
-    text, sought = work.same_collation(values[0], values[1], "replace")
+    values = work.collated([as_string(value) for value in work.arguments(node, 3)], "replace")
+    text, sought, _ = values
     unicode = any(is_unicode(value.type) for value in values)
     length = MAX if any(value.type.length == MAX for value in values) else (4000 if unicode else 8000)
     sql = f"sys.replace_in({text.text},{folded(text)},{folded(sought)},{values[2].text})"

@@ -74,7 +74,9 @@ class Translator:
             raise
 
     def _translate(self, node: ast.Statement, context: Context) -> Translation:
-        work = DataTranslator(self.catalog, context)
+        return self._translate_with(node, DataTranslator(self.catalog, context))
+
+    def _translate_with(self, node: ast.Statement, work: DataTranslator) -> Translation:
         match node:
             case ast.SelectStatement():
                 return self._select(node, work)
@@ -136,6 +138,24 @@ class Translator:
             _columns(translated.columns),
             before=tuple(work.before),
         )
+
+    def undeclared_parameters(self, node: ast.Statement, context: Context) -> tuple[tuple[str, SqlType], ...]:
+        """The parameters that ``context`` doesn't declare, with the types that their places give them.
+
+        https://learn.microsoft.com/sql/relational-databases/system-stored-procedures/sp-describe-undeclared-parameters-transact-sql
+        """
+        work = DataTranslator(self.catalog, context)
+        work.inferred = {}
+        self._translate_with(node, work)
+        types = []
+        for name, data_type in work.inferred.items():
+            if data_type is None:
+                raise SqlError(
+                    11502,
+                    f"The type for parameter '{name}' cannot be deduced in this context.",
+                )
+            types.append((name, data_type))
+        return tuple(types)
 
     def column_expression(
         self, node: ast.Node, table: Table | None = None, target: SqlType | None = None

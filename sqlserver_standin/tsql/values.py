@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlserver_standin.tsql.types import is_string, pg_type, text_type
@@ -24,8 +25,12 @@ class Value:
     digits: int | None = None
     """Digits of an integer literal, which count for decimal precision."""
     explicit_collation: bool = False
+    column: bool = False
+    """A bare column, whose collation gives way to none but an explicit one."""
     default: bool = False
     """The word DEFAULT."""
+    infer: Callable[[SqlType], None] | None = None
+    """Takes note of the type that the context gives to a parameter without a declared type (it is a NULL, then)."""
 
     @property
     def text(self) -> str:
@@ -40,6 +45,13 @@ def string(sql: str, data_type: SqlType, *, nullable: bool = True, constant: boo
 
 def null(data_type: SqlType) -> Value:
     return Value(f"NULL::{pg_type(data_type)}", data_type, null=True, constant=True)
+
+
+def as_null(value: Value, data_type: SqlType) -> Value:
+    """The NULL ``value`` in a place that wants ``data_type``."""
+    if value.infer is not None:
+        value.infer(data_type)
+    return null(data_type)
 
 
 def quote(text: str) -> str:

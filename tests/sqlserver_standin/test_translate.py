@@ -8,7 +8,9 @@ from decimal import Decimal
 
 import pytest
 
-from sqlserver_standin.events import Done, Parameter, ResultSet
+from sqlserver_standin.events import Done, Parameter, ResultSet, SqlError
+from sqlserver_standin.tsql.parse import Parser
+from sqlserver_standin.tsql.translate import Context
 from sqlserver_standin.types import SqlType
 from tests.sqlserver_standin.sql_support import Client, new_client
 
@@ -333,3 +335,40 @@ def test_select_assigns_variables_from_the_last_row(client: Client) -> None:
 def test_two_outer_relations_may_bear_an_inner_ones_name(client: Client) -> None:
     sql = "SELECT p.id FROM product p WHERE p.id IN (SELECT p.product_id FROM line p WHERE price > 1) ORDER BY 1"
     assert client.rows(sql) == [(1,), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "types"),
+    [
+        ("INSERT INTO product (name, price, made) VALUES (@P1, @P2, @P3)",
+         {"@p1": "nvarchar", "@p2": "decimal", "@p3": "date"}),
+        ("UPDATE product SET note = @P1 WHERE id = @P2", {"@p1": "nvarchar", "@p2": "int"}),
+        ("SELECT id FROM product WHERE kind IN (@P1, @P2) AND price + @P3 > 1",
+         {"@p1": "varchar", "@p2": "varchar", "@p3": "decimal"}),
+        ("SELECT TOP (@P1) id FROM product WHERE name LIKE @P2", {"@p1": "bigint", "@p2": "nvarchar"}),
+    ],
+)  # fmt: skip
+def test_the_place_of_an_undeclared_parameter_tells_its_type(
+    client: Client, sql: str, types: dict[str, str]
+) -> None:
+    translator = client.session.translator
+    found = translator.undeclared_parameters(Parser(sql).data_statement(), Context())
+    assert {name: data_type.name for name, data_type in found} == types
+
+
+def test_a_parameter_without_a_typed_place_has_no_type(client: Client) -> None:
+    with pytest.raises(SqlError) as caught:
+        client.session.translator.undeclared_parameters(Parser("SELECT @P1").data_statement(), Context())
+    assert caught.value.number == 11502
+
+
+def test_columns_of_different_collations_conflict(client: Client) -> None:
+    client.events(
+        "CREATE TABLE #c (a varchar(5) COLLATE Latin1_General_CS_AS, b varchar(5) COLLATE Latin1_General_BIN2)"
+    )
+    assert client.error("SELECT 1 FROM #c WHERE a = b")[0] == 468
+    client.events(
+        "INSERT INTO #c VALUES ('a', 'A'); SELECT 1 FROM #c WHERE a = b COLLATE Latin1_General_CI_AS"
+    )
+    assert client.rows("SELECT 1 FROM #c WHERE a = b COLLATE Latin1_General_CI_AS") == [(1,)]
+    client.events("DROP TABLE #c")
