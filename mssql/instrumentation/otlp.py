@@ -5,11 +5,14 @@ The only module that imports the SDK and the exporters, and only when it has som
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import functools
 import importlib
 import logging
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +20,9 @@ from opentelemetry import _logs as otel_logs
 from opentelemetry import metrics, trace
 
 logger = logging.getLogger("mssql.instrumentation")
+
+EXIT_SECONDS = 3.0
+"""How long a process that ends waits for a collector to take what is left."""
 
 SIGNALS = ("traces", "metrics", "logs")
 PROTOCOLS = ("http/protobuf", "grpc")
@@ -48,7 +54,7 @@ def configure(
 
     What is left out comes from OpenTelemetry's environment variables (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
     OTEL_EXPORTER_OTLP_*, OTEL_TRACES_SAMPLER, OTEL_BSP_* ...). A signal that already has a provider keeps it.
-    Everything is flushed at exit, and works on in a process that forks.
+    Everything is flushed at exit, for at most `EXIT_SECONDS`, and works on in a process that forks.
     """
     for signal in signals:
         if signal not in SIGNALS:
@@ -70,8 +76,7 @@ def configure(
     if service_name:
         attributes["service.name"] = service_name
     resource = Resource.create(attributes)
-    for signal, exporter in exporters.items():
-        _install(signal, exporter, resource)
+    _Farewell([_install(signal, exporter, resource) for signal, exporter in exporters.items()])
     return wanted
 
 
@@ -147,23 +152,61 @@ def _exporter(
     return exporter(**arguments)
 
 
-def _install(signal: str, exporter: Any, resource: Any) -> None:
+def _install(signal: str, exporter: Any, resource: Any) -> Any:
+    """Make the signal's provider the global one."""
     if signal == "traces":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        tracer_provider = TracerProvider(resource=resource)
+        tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
         trace.set_tracer_provider(tracer_provider)
-    elif signal == "metrics":
+        return tracer_provider
+    if signal == "metrics":
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        metrics.set_meter_provider(MeterProvider([PeriodicExportingMetricReader(exporter)], resource))
-    else:
-        from opentelemetry.sdk._logs import LoggerProvider
-        from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+        reader = PeriodicExportingMetricReader(exporter)
+        meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+        metrics.set_meter_provider(meter_provider)
+        return meter_provider
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
-        logger_provider = LoggerProvider(resource=resource)
-        logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-        otel_logs.set_logger_provider(logger_provider)
+    logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
+    logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    otel_logs.set_logger_provider(logger_provider)
+    return logger_provider
+
+
+class _Farewell:
+    """Shuts the providers down at exit, and waits for it no longer than `EXIT_SECONDS`.
+
+    By themselves they wait 14 seconds for a collector that is not there, which no one who runs a management command
+    wants. The thread is started beforehand: while the interpreter shuts down none can be.
+    """
+
+    def __init__(self, providers: Sequence[Any]) -> None:
+        self._providers = providers
+        self._start()
+        atexit.register(self._say)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._start)
+
+    def _start(self) -> None:
+        self._leaving, self._done = threading.Event(), threading.Event()
+        waiting = threading.Thread(
+            target=self._shut_down, args=(self._leaving, self._done), name="mssql-otlp-exit", daemon=True
+        )
+        waiting.start()
+
+    def _shut_down(self, leaving: threading.Event, done: threading.Event) -> None:
+        leaving.wait()
+        for provider in self._providers:
+            with contextlib.suppress(Exception):  # the others are to have their chance too
+                provider.shutdown()
+        done.set()
+
+    def _say(self) -> None:
+        self._leaving.set()
+        self._done.wait(EXIT_SECONDS)

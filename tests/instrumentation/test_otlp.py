@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -110,6 +111,28 @@ def test_workers_that_fork_report_each_for_itself(protocol: str) -> None:
         "SELECT [worker0]",
         "SELECT [worker1]",
     ], done.stderr
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_dead_collector_delays_neither_statements_nor_the_end_for_long(protocol: str) -> None:
+    started = time.monotonic()
+    done = python(
+        """
+        import time
+        times = []
+        for _ in range(5000):
+            started = time.perf_counter()
+            run("SELECT 1")
+            times.append(time.perf_counter() - started)
+        print(sorted(times)[4950])
+        """,
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
+        OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+    )
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 14  # the SDK's own wait at exit would be 14 s on top
+    # Making the recorder, which this includes, costs most; the benchmark measures a statement alone.
+    assert float(done.stdout) < 0.05
 
 
 def test_an_application_s_own_provider_is_kept() -> None:
