@@ -574,8 +574,10 @@ class BatchParser(Parser):
         column.constraints = tuple(constraints)
         return column
 
-    def _collation(self) -> str:
-        return self.name()
+    def _collation(self) -> str | None:
+        """A collation's name; None for the database's own."""
+        name = self.name()
+        return None if name.upper() == "DATABASE_DEFAULT" else name
 
     def _identity(self) -> tuple[int, int]:
         if not self.accept("("):

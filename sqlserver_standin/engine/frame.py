@@ -25,7 +25,6 @@ class Frame:
     types: dict[str, SqlType] = field(default_factory=dict)
     values: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
-    batch: str = ""
     procedure: str = ""
     scope: Scope = field(default_factory=Scope)
 

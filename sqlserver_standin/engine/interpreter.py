@@ -332,6 +332,8 @@ class Interpreter:
             return
         if session.transaction.doomed and translation.kind != "select":
             raise sql_error(3930)
+        if session.options.isolation == "SNAPSHOT":
+            self._check_snapshot(statement)
         self._note_activity(statement, translation)
         if ASKS_FOR_FACTS.search(statement.text):
             publish(session, statement.text)
@@ -568,6 +570,16 @@ class Interpreter:
             )
         session.identity_sequence = frame.scope.identity_sequence = table.identity_sequence
 
+    def _check_snapshot(self, statement: st.Data) -> None:
+        session = self._session
+        table = self._first_table(statement.node)
+        if table is None or table.schema in ("sys", "INFORMATION_SCHEMA"):
+            return
+        if session.transaction.count and session.transaction.isolation != "SNAPSHOT":
+            raise sql_error(3951, session.database)
+        if not session.database_facts.snapshot_isolation:
+            raise sql_error(3952, session.database)
+
     def _note_activity(self, statement: st.Data, translation: Translation) -> None:
         """Which table a deadlock would be about."""
         activity = self._session.activity
@@ -800,14 +812,7 @@ class Interpreter:
             value = self.scalar(statement.argument, frame)
         match statement.option:
             case "TRANSACTION ISOLATION LEVEL":
-                if (
-                    value == "SNAPSHOT"
-                    and session.transaction.count
-                    and session.transaction.isolation != "SNAPSHOT"
-                ):
-                    options.isolation = value
-                else:
-                    options.isolation = value
+                options.isolation = value
             case "LOCK_TIMEOUT":
                 options.lock_timeout = int(value)
                 session.apply_lock_timeout()

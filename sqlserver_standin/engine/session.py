@@ -312,38 +312,46 @@ class Session:
     ) -> Iterator[Event]:
         """Run a batch, or the statements of a parameterised request."""
         self._start(sql, parameters)
-        try:
-            frame = Frame.of_parameters(parameters)
-            statements = parse_batch(sql)
-            frame.batch = sql
-            if not rpc:
-                frame.scope = self.scope
-            if any(isinstance(each, SetOption) and "SHOWPLAN_XML" in each.option for each in statements):
-                if len(statements) > 1:
-                    raise sql_error(1067)
-            elif self.options.showplan_xml and not rpc:
-                yield from self.interpreter.show_plans(statements, frame)
-                return
-            yield from self.interpreter.run_batch(statements, frame)
-            for parameter in parameters:
-                if parameter.output:
-                    yield ReturnValue(
-                        Parameter(
-                            parameter.name, parameter.type, frame.values[parameter.name.lower()], output=True
-                        )
-                    )
-        finally:
-            self._finish()
-        yield from self._end_of_batch()
+        frame = Frame.of_parameters(parameters)
+        if not rpc:
+            frame.scope = self.scope
+        yield from self._run(self._batch(sql, frame, rpc=rpc))
+        for parameter in parameters:
+            if parameter.output:
+                value = frame.values[parameter.name.lower()]
+                yield ReturnValue(Parameter(parameter.name, parameter.type, value, output=True))
+
+    def _batch(self, sql: str, frame: Frame, *, rpc: bool) -> Iterator[Event]:
+        statements = parse_batch(sql)
+        if any(isinstance(each, SetOption) and "SHOWPLAN_XML" in each.option for each in statements):
+            if len(statements) > 1:
+                raise sql_error(1067)
+        elif self.options.showplan_xml and not rpc:
+            yield from self.interpreter.show_plans(statements, frame)
+            return
+        yield from self.interpreter.run_batch(statements, frame)
 
     def call(self, procedure: str, parameters: Sequence[Parameter] = ()) -> Iterator[Event]:
         """RPC by name: a stored procedure with its arguments."""
         self._start(f"EXEC {procedure}")
+        yield from self._run(self.interpreter.call_by_name(procedure, parameters))
+
+    def _run(self, events: Iterator[Event]) -> Iterator[Event]:
+        """A request to its end; a doomed transaction does not outlive it."""
+        failure: SqlError | None = None
         try:
-            yield from self.interpreter.call_by_name(procedure, parameters)
+            yield from events
+        except SqlError as error:
+            failure = error
         finally:
             self._finish()
-        yield from self._end_of_batch()
+        if self.transaction.count and self.transaction.doomed and not self.cancelled:
+            if failure is not None:
+                yield failure
+            yield from self.rollback(None)
+            raise sql_error(3998)
+        if failure is not None:
+            raise failure
 
     def _start(self, sql: str, parameters: Sequence[Parameter] = ()) -> None:
         self._cancelled.clear()
@@ -371,11 +379,6 @@ class Session:
             self.counters.elapsed_ms += duration.total_seconds() * 1000
         self.errors.clear()
         self.nesting = 0
-
-    def _end_of_batch(self) -> Iterator[Event]:
-        if self.transaction.count and self.transaction.doomed:
-            yield from self.rollback(None)
-            raise sql_error(3998)
 
     def describe_failure(self, error: PostgresError, command: str) -> SqlError:
         """SQL Server's error; a deadlock is also kept for system_health."""
