@@ -113,6 +113,27 @@ def _text_column(data: Mapping[str, Any]) -> str:
     return f"nvarchar({length})" if length and length <= 4000 else "nvarchar(max)"
 
 
+class _CheckConstraints(dict[str, str]):
+    """Conditions of columns by the type of their field. What JSON's is, the server's version says; who asks for
+    another type need not connect."""
+
+    def __init__(self, db: DatabaseWrapper) -> None:
+        super().__init__(
+            dict.fromkeys(
+                ("PositiveBigIntegerField", "PositiveIntegerField", "PositiveSmallIntegerField"),
+                "[%(column)s] >= 0",
+            )
+        )
+        self._db = db
+
+    def __missing__(self, internal_type: str) -> str:
+        if internal_type != "JSONField" or self._db.features.has_native_json_field:
+            raise KeyError(internal_type)
+        # Without VALUE, numbers, strings, true, false and null are no JSON to ISJSON.
+        kind = ", VALUE" if self._db.features.supports_primitives_in_json_field else ""
+        return f"(ISJSON ([%(column)s]{kind}) = 1)"
+
+
 class DatabaseWrapper(BaseDatabaseWrapper):
     # The name by which other packages' as_microsoft() methods know SQL Server.
     vendor = "microsoft"
@@ -121,12 +142,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         "AutoField": "IDENTITY (1, 1)",
         "BigAutoField": "IDENTITY (1, 1)",
         "SmallAutoField": "IDENTITY (1, 1)",
-    }
-    data_type_check_constraints = {
-        "JSONField": "(ISJSON ([%(column)s]) = 1)",
-        "PositiveBigIntegerField": "[%(column)s] >= 0",
-        "PositiveIntegerField": "[%(column)s] >= 0",
-        "PositiveSmallIntegerField": "[%(column)s] >= 0",
     }
     # Whether case matters is the column's collation's business; the i… lookups are told apart by the compiler, and
     # only where the collation is case-sensitive.
@@ -242,6 +257,10 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             if self.options.uuid_storage == "uniqueidentifier"
             else "char(32)",
         }
+
+    @cached_property
+    def data_type_check_constraints(self) -> dict[str, str]:  # type: ignore[override]
+        return _CheckConstraints(self)
 
     @property
     def recorder(self) -> Recorder | None:
