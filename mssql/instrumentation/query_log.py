@@ -62,8 +62,9 @@ class QueryLogObserver(Observer):
             self._slow(statement)
 
     def _slow(self, statement: Statement) -> None:
-        if not logger.isEnabledFor(self._log.level) and not self._events.enabled(
-            event_name=semconv.MSSQL_SLOW_QUERY
+        severity = _severity(self._log.level)
+        if not logger.isEnabledFor(self._log.level) and not is_wanted(
+            self._events, semconv.MSSQL_SLOW_QUERY, severity
         ):
             return
         facts = self._facts(statement)
@@ -84,7 +85,7 @@ class QueryLogObserver(Observer):
             f", from {caller}" if caller else "",
             extra=_extra(statement, facts),
         )
-        self._emit(statement, semconv.MSSQL_SLOW_QUERY, _severity(self._log.level), facts)
+        self._emit(statement, semconv.MSSQL_SLOW_QUERY, severity, facts)
 
     def _exception(self, statement: Statement) -> None:
         """Once, here: not on the span as well, and not for what is tried again
@@ -141,7 +142,7 @@ class QueryLogObserver(Observer):
     def _emit(
         self, statement: Statement | None, name: str, severity: SeverityNumber, facts: Attributes
     ) -> None:
-        if not self._events.enabled(severity_number=severity, event_name=name):
+        if not is_wanted(self._events, name, severity):
             return
         span = statement.span if statement is not None else None
         self._events.emit(
@@ -152,6 +153,12 @@ class QueryLogObserver(Observer):
             event_name=name,
             attributes=facts,
         )
+
+
+def is_wanted(events: otel_logs.Logger, name: str, severity: SeverityNumber) -> bool:
+    """Whether anybody takes the event; what makes it can be saved otherwise. Older APIs can't say, and then it is."""
+    enabled = getattr(events, "enabled", None)
+    return enabled is None or enabled(severity_number=severity, event_name=name)
 
 
 def _extra(statement: Statement, facts: Attributes) -> dict[str, Any]:
