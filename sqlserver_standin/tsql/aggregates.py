@@ -289,16 +289,3 @@ def _edge(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
 
 FUNCTIONS["FIRST_VALUE"] = _edge("first_value")
 FUNCTIONS["LAST_VALUE"] = _edge("last_value")
-
-
-def _percentile(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
-    def translate(work: QueryTranslator, node: ast.Call) -> Value:
-        if node.over is None:
-            raise SqlError(10753, f"The function '{node.spelling}' must have an OVER clause.", severity=15)
-        raise unsupported(f"{node.name} (PostgreSQL has no windowed {function})")
-
-    return translate
-
-
-FUNCTIONS["PERCENTILE_CONT"] = _percentile("percentile_cont")
-FUNCTIONS["PERCENTILE_DISC"] = _percentile("percentile_disc")

@@ -12,7 +12,6 @@ from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS
-from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.types import (
     BIGINT,
@@ -326,10 +325,3 @@ def _isdate(work: QueryTranslator, node: ast.Call) -> Value:
 
 
 FUNCTIONS["ISDATE"] = _isdate
-
-
-def _date_bucket(work: QueryTranslator, node: ast.Call) -> Value:
-    raise unsupported("DATE_BUCKET")
-
-
-FUNCTIONS["DATE_BUCKET"] = _date_bucket

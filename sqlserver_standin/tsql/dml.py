@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sqlserver_standin.engine.catalog import Table, TableColumn
@@ -28,6 +28,43 @@ class Modified:
     outputs: list[Output]
     counts_rows: bool = False
     """The only row of the result is the number of rows changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _TargetRows:
+    """What UPDATE and DELETE put after the target: other sources, and the condition."""
+
+    table: Table
+    alias: str
+    sources: str
+    where: str
+
+
+def _leaves(source: ast.Source) -> Iterator[ast.Source]:
+    if isinstance(source, ast.Join):
+        yield from _leaves(source.left)
+        yield from _leaves(source.right)
+    else:
+        yield source
+
+
+def _inner_joined(source: ast.Source) -> tuple[list[ast.Source], list[ast.Condition]]:
+    """The sources that inner and cross joins connect, and the conditions of those joins."""
+    if not isinstance(source, ast.Join) or source.kind not in ("INNER", "CROSS"):
+        return [source], []
+    left, left_conditions = _inner_joined(source.left)
+    right, right_conditions = _inner_joined(source.right)
+    own = [source.condition] if source.condition is not None else []
+    return [*left, *right], [*left_conditions, *right_conditions, *own]
+
+
+def _replaced(source: ast.Source, old: ast.Source, new: ast.Source) -> ast.Source:
+    """``source`` with ``new`` in the place of ``old``."""
+    if source is old:
+        return new
+    if isinstance(source, ast.Join):
+        return replace(source, left=_replaced(source.left, old, new), right=_replaced(source.right, old, new))
+    return source
 
 
 class DataTranslator(QueryTranslator):
@@ -188,28 +225,31 @@ class DataTranslator(QueryTranslator):
 
     def update(self, statement: ast.UpdateStatement) -> Modified:
         prefix = self.common_tables(statement.common)
-        if statement.source is not None or statement.top is not None or statement.target.hints:
-            return self._update_from(statement, prefix)
-        table = self.find_table(statement.target.name)
-        alias = self.pg_alias(table.name)
-        self.scope = Scope(None, [table_relation(table, None, alias)])
-        sets = self._assignments(table, statement.assignments)
-        sql = f"UPDATE {table.pg_name} AS {alias} SET {sets}{self._where(statement.where)}"
-        return self._with_outputs(prefix, sql, table, statement.outputs, "update")
+        rows = self._target_rows(statement)
+        sets = self._assignments(rows.table, statement.assignments)
+        from_sql = f" FROM {rows.sources}" if rows.sources else ""
+        sql = f"UPDATE {rows.table.pg_name} AS {rows.alias} SET {sets}{from_sql}{rows.where}"
+        return self._with_outputs(prefix, sql, rows.table, statement.outputs, "update")
 
-    def _where(self, condition: ast.Condition | None) -> str:
-        if condition is None:
+    def _where(self, conditions: Sequence[ast.Condition]) -> str:
+        if not conditions:
             return ""
         with self.inside("where"):
-            return f" WHERE {self.condition(condition)}"
+            return " WHERE " + " AND ".join(self.condition(condition) for condition in conditions)
 
-    def _update_from(self, statement: ast.UpdateStatement, prefix: str) -> Modified:
-        table, from_sql, key, alias = self._joined_target(
-            statement.target, statement.source, statement.where, statement.top
-        )
-        sets = self._assignments(table, statement.assignments)
-        sql = f"UPDATE {table.pg_name} AS {alias} SET {sets} FROM {from_sql} WHERE {key}"
-        return self._with_outputs(prefix, sql, table, statement.outputs, "update")
+    def _target_rows(self, statement: ast.UpdateStatement | ast.DeleteStatement) -> _TargetRows:
+        """The rows to change: PostgreSQL joins the target itself to the other sources where it can."""
+        conditions = [statement.where] if statement.where is not None else []
+        named = self._target_in(statement.target, statement.source)
+        table = self.find_table(named.name)
+        leaves, joined = _inner_joined(statement.source or named)
+        waiting = {"READPAST", "NOWAIT"} & {*named.hints, *statement.target.hints}
+        if statement.top is not None or waiting or not any(leaf is named for leaf in leaves):
+            return self._found_rows(table, named, statement)
+        alias = self.pg_alias(named.alias or table.name)
+        self.scope = Scope(None, [table_relation(table, named.alias, alias)])
+        sources = [self.source(leaf) for leaf in leaves if leaf is not named]
+        return _TargetRows(table, alias, " CROSS JOIN ".join(sources), self._where([*joined, *conditions]))
 
     def _assignments(self, table: Table, assignments: Sequence[ast.Assignment]) -> str:
         parts: list[str] = []
@@ -239,36 +279,25 @@ class DataTranslator(QueryTranslator):
             parts.append(f"{column.pg_name} = {sql}")
         return ", ".join(parts)
 
-    def _joined_target(
-        self,
-        target: ast.TableSource,
-        source: ast.Source | None,
-        where: ast.Condition | None,
-        top: ast.Top | None,
-    ) -> tuple[Table, str, str, str]:
-        """The target of UPDATE or DELETE with FROM, TOP or hints: (table, FROM, join on the row, alias).
+    def _found_rows(
+        self, table: Table, named: ast.TableSource, statement: ast.UpdateStatement | ast.DeleteStatement
+    ) -> _TargetRows:
+        """The rows are found, limited and locked in a subquery, to which the target is joined by row identity.
 
-        The rows are found, limited and locked in a subquery that carries all columns that SET and OUTPUT may name;
-        the target is joined to it by row identity (ctid).
+        The subquery carries every column that SET and OUTPUT may name.
         """
-        named = self._target_in(target, source)
-        if source is None:
-            source = ast.TableSource(target.name, None, target.hints)
-            named = source
-        assert named is not None
-        table = self.find_table(named.name)
+        named_with_hints = replace(named, hints=(*named.hints, *statement.target.hints))
+        source = _replaced(statement.source or named, named, named_with_hints)
         self.scope = Scope()
-        joined = self._with_row_locks(source, named)
-        from_sql = self.source(joined)
+        from_sql = self.source(self._with_row_locks(source, named_with_hints))
         relations = self.scope.relations
-        where_sql = self._where(where)
+        where_sql = self._where([statement.where] if statement.where is not None else [])
         limit = ""
-        if top is not None:
-            if top.percent:
+        if statement.top is not None:
+            if statement.top.percent:
                 raise unsupported("TOP … PERCENT in a data change")
-            limit = f" LIMIT {self._row_count(top.count)}"
-        target_relation = self._relation_of(named)
-        inner_alias = target_relation.columns[0].sql.partition(".")[0]
+            limit = f" LIMIT {self._row_count(statement.top.count)}"
+        inner_alias = self._relation_of(named).columns[0].sql.partition(".")[0]
         listed, outer = [f"{inner_alias}.ctid AS row_id"], []
         for relation in relations:
             columns = []
@@ -283,36 +312,20 @@ class DataTranslator(QueryTranslator):
         sql = f"(SELECT {', '.join(listed)} FROM {from_sql}{where_sql}{limit}{lock}) AS found"
         alias = self.pg_alias(f"{table.name}_target")
         self.scope = Scope(None, outer)
-        return table, sql, f"{alias}.ctid = found.row_id", alias
+        return _TargetRows(table, alias, sql, f" WHERE {alias}.ctid = found.row_id")
 
-    def _with_row_locks(self, source: ast.Source, target: ast.TableSource) -> ast.Source:
+    @staticmethod
+    def _with_row_locks(source: ast.Source, target: ast.TableSource) -> ast.Source:
         """The source with an update lock on the target, as any data change takes."""
-        if source is target:
-            hints = target.hints if "UPDLOCK" in target.hints else (*target.hints, "UPDLOCK")
-            target = replace(target, hints=hints)
-            return target
-        if isinstance(source, ast.Join):
-            return replace(
-                source,
-                left=self._with_row_locks(source.left, target),
-                right=self._with_row_locks(source.right, target),
-            )
-        return source
+        if "UPDLOCK" in target.hints:
+            return source
+        return _replaced(source, target, replace(target, hints=(*target.hints, "UPDLOCK")))
 
-    def _target_in(self, target: ast.TableSource, source: ast.Source | None) -> ast.TableSource | None:
-        """The table source in FROM that the target's name means (its alias, or its own name)."""
+    def _target_in(self, target: ast.TableSource, source: ast.Source | None) -> ast.TableSource:
+        """The table source in FROM that the target's name means: by its alias, or by its own name."""
         if source is None:
-            return None
-        candidates: list[ast.TableSource] = []
-
-        def collect(node: ast.Source) -> None:
-            if isinstance(node, ast.TableSource):
-                candidates.append(node)
-            elif isinstance(node, ast.Join):
-                collect(node.left)
-                collect(node.right)
-
-        collect(source)
+            return target
+        candidates = [each for each in _leaves(source) if isinstance(each, ast.TableSource)]
         name = target.name[-1].lower()
         if len(target.name) == 1:
             for candidate in candidates:
@@ -333,17 +346,10 @@ class DataTranslator(QueryTranslator):
 
     def delete(self, statement: ast.DeleteStatement) -> Modified:
         prefix = self.common_tables(statement.common)
-        if statement.source is not None or statement.top is not None or statement.target.hints:
-            table, from_sql, key, alias = self._joined_target(
-                statement.target, statement.source, statement.where, statement.top
-            )
-            sql = f"DELETE FROM {table.pg_name} AS {alias} USING {from_sql} WHERE {key}"
-            return self._with_outputs(prefix, sql, table, statement.outputs, "delete")
-        table = self.find_table(statement.target.name)
-        alias = self.pg_alias(table.name)
-        self.scope = Scope(None, [table_relation(table, None, alias)])
-        sql = f"DELETE FROM {table.pg_name} AS {alias}{self._where(statement.where)}"
-        return self._with_outputs(prefix, sql, table, statement.outputs, "delete")
+        rows = self._target_rows(statement)
+        using = f" USING {rows.sources}" if rows.sources else ""
+        sql = f"DELETE FROM {rows.table.pg_name} AS {rows.alias}{using}{rows.where}"
+        return self._with_outputs(prefix, sql, rows.table, statement.outputs, "delete")
 
     # -- MERGE -----------------------------------------------------------------------------------------------
 

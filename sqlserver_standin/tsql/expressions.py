@@ -34,7 +34,15 @@ if TYPE_CHECKING:
 
 FunctionTranslator = Callable[["QueryTranslator", ast.Call], Value]
 FUNCTIONS: dict[str, FunctionTranslator] = {}
-"""Built-in functions by upper-case name; the modules functions_*.py fill it on import."""
+"""Built-in functions by upper-case name; the modules of functions fill it on import."""
+
+REFUSED_FUNCTIONS = frozenset(
+    """APPROX_PERCENTILE_CONT APPROX_PERCENTILE_DISC CERTENCODED COLUMNS_UPDATED COMPRESS CRYPT_GEN_RANDOM CURSOR_STATUS
+    DATE_BUCKET DECOMPRESS DIFFERENCE ENCRYPTBYKEY ENCRYPTBYPASSPHRASE DECRYPTBYKEY DECRYPTBYPASSPHRASE EVENTDATA
+    FORMATMESSAGE GET_FILESTREAM_TRANSACTION_CONTEXT MIN_ACTIVE_ROWVERSION PARSE PERCENTILE_CONT PERCENTILE_DISC
+    PWDCOMPARE PWDENCRYPT SET_BIT TEXTPTR TEXTVALID TRY_PARSE""".split()
+)
+"""Functions of SQL Server 2022 that the stand-in knows by name only."""
 
 _NO_COMPARISON = frozenset(("text", "ntext", "image", "xml", "json"))
 _OPERATOR_NAMES = {
@@ -633,6 +641,8 @@ class ExpressionTranslator:
         translate = FUNCTIONS.get(node.name)
         if translate is not None:
             return translate(self, node)  # type: ignore[arg-type]
+        if node.name in REFUSED_FUNCTIONS:
+            raise unsupported(f"function {node.name}")
         name = node.name.lower()
         if node.over is None and not node.distinct:
             function = self.catalog.system_function(name)

@@ -159,17 +159,6 @@ def _isnumeric(work: QueryTranslator, node: ast.Call) -> Value:
 FUNCTIONS["ISNUMERIC"] = _isnumeric
 
 
-def _compress(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
-    def translate(work: QueryTranslator, node: ast.Call) -> Value:
-        raise unsupported(function)
-
-    return translate
-
-
-FUNCTIONS["COMPRESS"] = _compress("COMPRESS")
-FUNCTIONS["DECOMPRESS"] = _compress("DECOMPRESS")
-
-
 def _sql_variant_property(work: QueryTranslator, node: ast.Call) -> Value:
     """The base type is known statically for everything that is no sql_variant."""
     value, what = work.arguments(node, 2)
@@ -201,10 +190,3 @@ def _max_length(data_type: SqlType) -> int:
 
 
 FUNCTIONS["SQL_VARIANT_PROPERTY"] = _sql_variant_property
-
-
-def _regexp_like(work: QueryTranslator, node: ast.Call) -> Value:
-    raise SqlError(195, f"'{node.spelling}' is not a recognized built-in function name.", severity=15)
-
-
-FUNCTIONS["REGEXP_LIKE"] = _regexp_like

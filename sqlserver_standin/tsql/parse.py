@@ -432,6 +432,8 @@ class Parser:
             return self._case()
         if word in ("CAST", "TRY_CAST") and self.ahead().value == "(":
             return self._cast()
+        if word in ("PARSE", "TRY_PARSE") and self.ahead().value == "(":
+            raise unsupported(f"function {word}", token.line)
         if word in ("CONVERT", "TRY_CONVERT"):
             return self._convert()
         if word in _NILADIC:
