@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import NotSupportedError, ProgrammingError
 from django.db.models import Field, Q
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Col, Expression, ExpressionWrapper, RawSQL, Ref, Value
+from django.db.models.expressions import Col, ColPairs, Expression, ExpressionWrapper, RawSQL, Ref, Value
 from django.db.models.fields import AutoFieldMixin
 from django.db.models.sql import compiler
 from django.db.transaction import TransactionManagementError
@@ -24,6 +24,7 @@ from mssql.expressions import (
     implementation_for,
     is_condition,
     is_constant,
+    order_terms,
     takes_values,
     with_values,
 )
@@ -39,6 +40,7 @@ LIFTED = "[__lifted]"
 
 class SQLCompiler(compiler.SQLCompiler):
     connection: DatabaseWrapper
+    for_index_key = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,8 +61,9 @@ class SQLCompiler(compiler.SQLCompiler):
             else:
                 sql, params = node.as_sql(self, self.connection)
         if self._lifted and (reference := self._lifted_reference(sql, params)):
-            return reference, ()
-        return sql, params
+            return reference, []
+        # Django 5.2 adds to the list that it gets.
+        return sql, list(params)
 
     def lift(self, node: Any) -> Expression:
         """Return an expression that names the value of ``node``, computed in FROM."""
@@ -125,7 +128,7 @@ class SQLCompiler(compiler.SQLCompiler):
         result: list[Any] = []
         seen: set[Any] = set()
         ordering = super().get_order_by()
-        for entry in ordering:
+        for entry in chain.from_iterable(map(self._one_per_column, ordering)):
             expression = entry[0]
             source = expression.expression
             if isinstance(source, Ref) and not self.query.combinator:
@@ -139,6 +142,41 @@ class SQLCompiler(compiler.SQLCompiler):
                 seen.add(key)
             result.append(entry)
         return result
+
+    def _one_per_column(self, entry: Any) -> list[Any]:
+        """Split the order by a composite key into the orders by its columns."""
+        expression, (_, _, is_ref) = entry
+        if not isinstance(expression.expression, ColPairs):
+            return [entry]
+        columns = []
+        for column in expression.expression.get_cols():
+            copy = expression.copy()
+            copy.set_source_expressions([column])
+            columns.append((copy, (*self.compile(copy), is_ref)))
+        return columns
+
+    def get_extra_select(self, order_by: list[Any], select: list[Any]) -> list[Any]:
+        """Select what a DISTINCT query is ordered by, under names: an expression with parameters is never the same
+        as another (error 145)."""
+        extra_select = super().get_extra_select(order_by, select)
+        names = (f"__order{number}" for number in count(1))
+        for index, (expression, _, _) in enumerate(extra_select):
+            position = next(n for n, entry in enumerate(order_by) if entry[0] is expression)
+            _, (_, params, is_ref) = order_by[position]
+            if not params:
+                continue
+            quoted, terms = [], []
+            for term_sql, term_params, direction in order_terms(expression, self):
+                name = self.connection.ops.quote_name(next(names))
+                terms.append((f"{term_sql} AS {name}", term_params))
+                quoted.append(f"{name} {direction}")
+            order_by[position] = expression, (", ".join(quoted), (), is_ref)
+            extra_select[index] = (
+                expression,
+                (", ".join(term for term, _ in terms), tuple(chain.from_iterable(p for _, p in terms))),
+                None,
+            )
+        return extra_select
 
     def get_from_clause(self) -> tuple[list[str], list[Any]]:
         if getattr(self, "having", None) is not None:
@@ -427,11 +465,11 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
     def _sources(
         self, fields: list[Field], placeholders: Sequence[Any], params: Sequence[Any]
     ) -> Iterator[_Source]:
-        count = len(self.query.objs)
+        number_of_rows = len(self.query.objs)
         if not fields:
-            yield _Source(count, (), "", ())
+            yield _Source(number_of_rows, (), "", ())
             return
-        if count == 1:
+        if number_of_rows == 1:
             yield _Source(1, placeholders, "", tuple(params[0]))
             return
         types = bulk.as_json(fields, self.connection)
@@ -444,12 +482,15 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
                 for number, data_type in enumerate(types, start=1)
             )
             yield _Source(
-                count, (), f"OPENJSON(%s) WITH ([position] int '$[0]', {columns})", (bulk.dump_rows(params),)
+                number_of_rows,
+                (),
+                f"OPENJSON(%s) WITH ([position] int '$[0]', {columns})",
+                (bulk.dump_rows(params),),
             )
             return
         # VALUES of INSERT takes 1,000 rows (error 10738).
         size = min(1000, max(1, self.connection.features.max_query_params // (max(map(len, params)) or 1)))
-        for start in range(0, count, size):
+        for start in range(0, number_of_rows, size):
             chunk = slice(start, start + size)
             yield _Source(
                 len(placeholders[chunk]), placeholders[chunk], "", tuple(chain.from_iterable(params[chunk]))
@@ -531,7 +572,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         return f"{declare}; {merge} {output}; {select}"
 
     def _column_list(self, fields: Sequence[Field]) -> str:
-        return ", ".join(self.connection.ops.quote_name(field.column) for field in fields)
+        return ", ".join(self.connection.ops.quote_name(str(field.column)) for field in fields)
 
     def execute_sql(self, returning_fields: Sequence[Field] | None = None) -> list[Any]:
         self.returning_fields = returning_fields

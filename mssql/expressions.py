@@ -23,6 +23,7 @@ from django.db.models import (
     lookups,
 )
 from django.db.models.expressions import Case, Col, Expression, Func, OrderBy, Ref, Value, When
+from django.db.models.fields import tuple_lookups
 from django.db.models.functions import comparison, math, text, window
 from django.db.models.functions import datetime as datetime_functions
 from django.db.models.sql.compiler import PositionRef
@@ -172,22 +173,43 @@ def exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
 
 @implements(PositionRef)
 def position_ref(node: PositionRef, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
-    """Order by name: T-SQL refuses a position whose expression holds a parameter (error 1008)."""
-    if node.refs:
+    """Order by the column, or by the name of what has a parameter or subquery.
+
+    A position won't do for those (error 1008), and a name may be that of another selected column as well (error 209).
+    """
+    sql, params = compiler.compile(node.source)
+    if node.refs and (params or "SELECT " in sql or compiler.query.combinator):
         return connection.ops.quote_name(node.refs), ()
-    return compiler.compile(node.source)
+    return sql, params
 
 
 @implements(OrderBy)
 def order_by(node: OrderBy, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    """SQL Server sorts NULL as the lowest value and knows no NULLS FIRST/LAST."""
-    sql, params = compiler.compile(node.expression)
-    direction = "DESC" if node.descending else "ASC"
+    terms = order_terms(node, compiler)
+    return (
+        ", ".join(f"{sql} {direction}" for sql, _, direction in terms),
+        [param for _, params, _ in terms for param in params],
+    )
+
+
+def order_terms(node: OrderBy, compiler: SQLCompiler) -> list[tuple[str, Sequence[Any], str]]:
+    """Return SQL, parameters and direction of all that an OrderBy orders by.
+
+    SQL Server sorts NULL as the lowest value and knows no NULLS FIRST or LAST.
+    """
+    if isinstance(node.expression, expressions.ColPairs):
+        terms = []
+        for column in node.expression.get_cols():
+            copy = node.copy()
+            copy.set_source_expressions([column])
+            terms += order_terms(copy, compiler)
+        return terms
+    sql, params = compiler.compile(as_value(node.expression))
     if node.nulls_last and not node.descending:
-        return f"CASE WHEN {sql} IS NULL THEN 1 ELSE 0 END, {sql} ASC", (*params, *params)
+        return [(f"CASE WHEN {sql} IS NULL THEN 1 ELSE 0 END", params, "ASC"), (sql, params, "ASC")]
     if node.nulls_first and node.descending:
-        return f"CASE WHEN {sql} IS NULL THEN 0 ELSE 1 END, {sql} DESC", (*params, *params)
-    return f"{sql} {direction}", params
+        return [(f"CASE WHEN {sql} IS NULL THEN 0 ELSE 1 END", params, "ASC"), (sql, params, "DESC")]
+    return [(sql, params, "DESC" if node.descending else "ASC")]
 
 
 _VARIABLE = (
@@ -696,6 +718,24 @@ def hash_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **conte
 def unknown_hash(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
     raise NotSupportedError(
         f"{type(node).__name__} is not supported: HASHBYTES of SQL Server does not know it."
+    )
+
+
+# Row values, which T-SQL has not
+
+
+@implements(tuple_lookups.TupleExact, tuple_lookups.TupleIn)
+def row_value(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Look a row of columns up in a subquery by EXISTS."""
+    if not isinstance(node.rhs, (Query, expressions.Subquery)):
+        return node.as_sql(compiler, connection)
+    subquery, params = compiler.compile(node.rhs)
+    columns = [compiler.compile(column) for column in node.lhs]
+    names = [f"[key{number}]" for number in range(1, len(columns) + 1)]
+    condition = " AND ".join(f"[keys].{name} = {sql}" for name, (sql, _) in zip(names, columns, strict=True))
+    return (
+        f"EXISTS (SELECT 1 FROM {subquery} AS [keys] ({', '.join(names)}) WHERE {condition})",
+        [*params, *(param for _, column_params in columns for param in column_params)],
     )
 
 

@@ -98,6 +98,8 @@ class DatabaseFeatures(BaseDatabaseFeatures):
 
     # --- Types -------------------------------------------------------------------------------------------------------
 
+    # DateTimeField is datetime2, without an offset, where USE_TZ is off.
+    supports_timezones = False
     has_real_datatype = True
     supports_unlimited_charfield = True
     supports_uuid4_function = True
@@ -259,6 +261,18 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "schema.tests.SchemaTests.test_func_index_collate",
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",
                 "schema.tests.SchemaTests.test_func_unique_constraint_collate",
+            },
+            "Counts the indexes for LIKE that PostgreSQL makes beside unique ones.": {
+                "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
+            },
+            "Looks for FOR UPDATE; in T-SQL a lock is a hint.": {
+                "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",
+            },
+            "Wants ORDER BY in a subquery without TOP (error 1033).": {
+                "select_for_update.tests.SelectForUpdateTests.test_ordered_select_for_update",
+            },
+            "Text without a limit is nvarchar(max), which is read as TextField.": {
+                "inspectdb.tests.InspectDBTestCase.test_char_field_unlimited",
             },
             "T-SQL has no NTH_VALUE, and no window over a window to make one of.": {
                 "expressions_window.tests.WindowFunctionTests.test_nth_returns_null",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import ProgrammingError
 from django.db.backends.base.introspection import BaseDatabaseIntrospection
 from django.db.backends.base.introspection import FieldInfo as BaseFieldInfo
 from django.db.backends.base.introspection import TableInfo as BaseTableInfo
@@ -218,6 +219,9 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
             cursor.execute(sql, params)
             return cursor.fetchall()
 
+        columns = self.get_columns(fetch, self._object(table_name))
+        if not columns:
+            raise ProgrammingError(f"Invalid object name {table_name!r}.")
         return [
             FieldInfo(
                 name=column.name,
@@ -233,7 +237,7 @@ class DatabaseIntrospection(BaseDatabaseIntrospection):
                 is_json=column.is_json,
                 comment=column.comment,
             )
-            for column in self.get_columns(fetch, self._object(table_name))
+            for column in columns
             if not (column.computed and column.name.startswith(HIDDEN_PREFIX))
         ]
 

@@ -83,9 +83,11 @@ class _Document:
         sql, entry_params = self.entry()
         return f"(SELECT TOP (1) {column} {sql})", (*params, *entry_params)
 
-    def scalar(self) -> SQL:
-        """Return the text under the keys by JSON_VALUE, which an index on a computed column can answer."""
+    def scalar(self, compiler: SQLCompiler) -> SQL:
+        """Return the text under the keys without a subquery; as a key of an index it can't be (max)."""
         where = self._literal(path(self.keys))
+        if compiler.for_index_key:
+            return f"JSON_VALUE({self.sql}, {where})", self.params
         sql = f"COALESCE(JSON_VALUE({self.sql}, {where}), JSON_QUERY({self.sql}, {where}))"
         return sql, (*self.params, *self.params)
 
@@ -103,13 +105,13 @@ class _Document:
 def key_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
     """Give JSON, which Django decodes."""
     document = _Document(node, compiler)
-    return document.scalar() if in_table_definition(compiler) else document.value(AS_JSON)
+    return document.scalar(compiler) if in_table_definition(compiler) else document.value(AS_JSON)
 
 
 @implements(lookups.KeyTextTransform)
 def key_text_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
     document = _Document(node, compiler)
-    return document.scalar() if in_table_definition(compiler) else document.value(AS_TEXT)
+    return document.scalar(compiler) if in_table_definition(compiler) else document.value(AS_TEXT)
 
 
 def in_table_definition(compiler: SQLCompiler) -> bool:
@@ -160,7 +162,7 @@ def key_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> 
         _, params = node.process_rhs(compiler, connection)
         values = list(_decoded(params))
         if in_table_definition(compiler):
-            sql, scalar_params = document.scalar()
+            sql, scalar_params = document.scalar(compiler)
             text = values[0] if isinstance(values[0], str) else json.dumps(values[0])
             return f"{sql} {BINARY} = %s", (*scalar_params, text)
         return _any_of(document, values, connection)

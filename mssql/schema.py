@@ -189,7 +189,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         if collation := db_params.get("collation"):
             definition = f"AS (CAST({sql} AS {db_params['type']}) COLLATE {collation})"
         if field.db_persist:
-            definition += " PERSISTED" + ("" if field.null else " NOT NULL")
+            definition += " PERSISTED"
         return definition + (" UNIQUE" if field.unique and not field.null else "")
 
     def _collate_sql(
@@ -438,7 +438,8 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         **options: Any,
     ) -> Any:
         """Make a unique key. NULLs differ from each other, as SQL has it, only in an index that leaves them out."""
-        if options.get("nulls_distinct") is not False and (not_null := self._not_null_condition(fields)):
+        columns = [*fields, *_plain_columns(options.get("expressions"))]
+        if options.get("nulls_distinct") is not False and (not_null := self._not_null_condition(columns)):
             condition = f"{condition} AND {not_null}" if condition else not_null
         options["nulls_distinct"] = None
         statement = super()._create_unique_sql(model, fields, name=name, condition=condition, **options)
@@ -509,6 +510,22 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         )
 
 
+def _indexed(item: Any) -> tuple[Any, str]:
+    """Return what an IndexExpression indexes, and its direction."""
+    node = item.get_source_expressions()[0]
+    if isinstance(node, OrderBy):
+        return node.expression, " DESC" if node.descending else ""
+    return node, ""
+
+
+def _plain_columns(expressions: Any) -> list[Any]:
+    """Return the fields that stand among an index's expressions by themselves."""
+    if expressions is None:
+        return []
+    nodes = [_indexed(item)[0] for item in expressions.get_source_expressions()]
+    return [node.target for node in nodes if isinstance(node, Col)]
+
+
 def hidden_column(index: str, number: int) -> str:
     """Return the name of the computed column that carries an expression of an index."""
     return f"{HIDDEN_PREFIX}{index[:100]}_{number}"
@@ -526,12 +543,8 @@ class _ExpressionIndex(Statement):
         name = str(self.parts["name"]).strip("[]")
         added, columns = [], []
         for number, item in enumerate(expressions.expressions.get_source_expressions(), start=1):
-            # An IndexExpression holds the expression, perhaps inside of its ordering.
-            node = item.get_source_expressions()[0]
-            direction = ""
-            if isinstance(node, OrderBy):
-                direction = " DESC" if node.descending else ""
-                node = node.expression
+            node, direction = _indexed(item)
+            expressions.compiler.for_index_key = True
             sql, params = expressions.compiler.compile(node)
             sql = sql % tuple(expressions.quote_value(param) for param in params)
             if isinstance(node, Col):
