@@ -17,7 +17,7 @@ from sqlserver_standin.engine.postgres import PostgresError
 from sqlserver_standin.faults import Faults
 from sqlserver_standin.journal import Journal
 from sqlserver_standin.launcher import DEFAULT_PASSWORD, DEFAULT_USER
-from sqlserver_standin.server import PortTaken, Server, listen
+from sqlserver_standin.server import ListenError, Server, listen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         # First of all: a taken port is known before a database is made.
         listener = listen(options.host, options.port)
-    except PortTaken as error:
+    except ListenError as error:
         print(f"{error}. Choose another with --port; 0 takes any that is free.", file=sys.stderr)
         return 1
 

@@ -6,6 +6,7 @@ import enum
 import threading
 from dataclasses import dataclass
 
+from sqlserver_standin.errors import sql_error
 from sqlserver_standin.events import SqlError
 
 
@@ -42,8 +43,8 @@ class StatementFault:
     disconnect: bool = False
     seconds: float = 0.0
 
-    def error(self) -> SqlError:
-        return known_error(self.number, self.text, self.severity, self.state)
+    def error(self, session: int) -> SqlError:
+        return known_error(self.number, self.text, self.severity, self.state, session)
 
 
 @dataclass(slots=True)
@@ -61,27 +62,11 @@ class LoginFault:
         return known_error(self.number, self.text, self.severity, self.state) if self.number else None
 
 
-# Severity and text of errors that tests ask for most
-# (https://learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors,
-# https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues).
-_KNOWN = {
-    1205: (
-        13,
-        "Transaction (Process ID 51) was deadlocked on lock resources with another process and has been chosen "
-        "as the deadlock victim. Rerun the transaction.",
-    ),
-    1222: (16, "Lock request time out period exceeded."),
-    3960: (
-        16,
-        "Snapshot isolation transaction aborted due to update conflict. You cannot use snapshot isolation to access "
-        "table 'dbo.t' directly or indirectly in database 'master' to update, delete, or insert the row that has been "
-        "modified or deleted by another transaction. Retry the transaction or change the isolation level for the "
-        "update/delete statement.",
-    ),
-    4060: (11, 'Cannot open database "master" requested by the login. The login failed.'),
+# Severity and text of Azure SQL's errors, which the engine never raises by itself
+# (https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues).
+_AZURE = {
     10928: (20, "Resource ID : 1. The request limit for the database is 30 and has been reached."),
     10929: (20, "Resource ID: 1. The server is currently too busy. Please try again later."),
-    18456: (14, "Login failed for user 'sa'."),
     40197: (
         17,
         "The service has encountered an error processing your request. Please try again. Error code 4221.",
@@ -110,11 +95,30 @@ _ENDS_CONNECTION = 20
 """From this severity on, SQL Server closes the connection."""
 
 
-def known_error(number: int, text: str | None, severity: int | None, state: int) -> SqlError:
+# What fills the gaps of the engine's own texts.
+_ARGUMENTS: dict[int, tuple[str, ...]] = {
+    1205: ("{session}",),
+    1222: (),
+    3960: ("dbo.t", "master"),
+    4060: ("master",),
+    18456: ("sa",),
+}
+
+
+def known_error(
+    number: int, text: str | None, severity: int | None, state: int, session: int = 0
+) -> SqlError:
     """The error of this number, with SQL Server's text and severity where the caller names none."""
-    known_severity, known_text = _KNOWN.get(number, (16, f"Error {number}, raised on demand."))
+    known = SqlError(number, f"Error {number}, raised on demand.", state=state)
+    if number in _AZURE:
+        known = SqlError(number, _AZURE[number][1], _AZURE[number][0], state)
+    elif number in _ARGUMENTS:
+        known = sql_error(number, *(argument.format(session=session) for argument in _ARGUMENTS[number]))
     return SqlError(
-        number, known_text if text is None else text, known_severity if severity is None else severity, state
+        number,
+        known.text if text is None else text,
+        known.severity if severity is None else severity,
+        known.state if state == 1 else state,
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin import datatype_info
 from sqlserver_standin.errors import sql_error, unsupported
@@ -18,6 +18,9 @@ from sqlserver_standin.tds.declarations import Declaration, parse_declarations
 from sqlserver_standin.tds.requests import Call
 from sqlserver_standin.tds.tokens import DoneStatus, Token
 from sqlserver_standin.types import SqlType
+
+if TYPE_CHECKING:
+    from sqlserver_standin.engine.session import Session
 
 _HANDLE = SqlType("int")
 
@@ -45,7 +48,7 @@ class Description:
 class Procedures:
     """The procedures that one session's client calls."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Session) -> None:
         self._session = session
         self._prepared: dict[int, Prepared] = {}
         self._last_handle = 0
@@ -138,8 +141,7 @@ class Procedures:
                 (item.value for item in parameters if item.name.lower() in ("", "@data_type")), None
             )
             return datatype_info.datatype_info(wanted)
-        events: Iterable[Event] = self._session.call(procedure, parameters)
-        return events
+        return self._session.call(procedure, parameters)
 
     def _execute_prepared(self, response: Response, call: Call) -> None:
         prepared = self._prepared.get(_integer(call, 0))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import select
 import socket
 import ssl
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlserver_standin.connection import Connection
 from sqlserver_standin.faults import Faults
 from sqlserver_standin.journal import Journal
+
+if TYPE_CHECKING:
+    from sqlserver_standin.engine.instance import Instance
 
 logger = logging.getLogger("sqlserver_standin")
 
@@ -21,12 +23,12 @@ _WATCH_INTERVAL = 0.05
 _STOP_TIMEOUT = 5.0
 
 
-class PortTaken(Exception):
-    """Another program listens where the server should."""
+class ListenError(Exception):
+    """The server can't listen where it should."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; PortTaken names the port that is not free."""
+    """A listening socket; a ListenError names the port that is not free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -35,9 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        if error.errno in (errno.EADDRINUSE, errno.EACCES):
-            raise PortTaken(f"port {port} on {host} can't be used: {error.strerror}") from None
-        raise
+        raise ListenError(f"can't listen on port {port} of {host}: {error.strerror}") from None
     return listener
 
 
@@ -46,7 +46,7 @@ class Server:
 
     def __init__(
         self,
-        instance: Any,
+        instance: Instance,
         listener: socket.socket,
         *,
         tls: ssl.SSLContext | None = None,
@@ -124,7 +124,7 @@ class Server:
         reads would cost each request two switches between threads."""
         while not self._stopping.wait(_WATCH_INTERVAL):
             with self._lock:
-                running = [connection for connection in self._connections if connection.running is not None]
+                running = [connection for connection in self._connections if connection.running]
             if not running:
                 continue
             poller = select.poll()

@@ -206,7 +206,7 @@ def test_a_wrong_length(
 @pytest.mark.parametrize(
     ("send", "reason"),
     [
-        (lambda client: client.send(99, b"x"), "the first packet is of type 99"),
+        (lambda client: client.send(99, b"x"), "a packet of type 99 instead of PRELOGIN"),
         (lambda client: client.send(18, PRELOGIN, length=5), "announces a length of 5 bytes"),
         (lambda client: client.send(18, b"\x00\x00"), "PRELOGIN ends within an option"),
         (lambda client: client.socket.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01"), "Encrypt=strict"),

@@ -23,7 +23,7 @@ from sqlserver_standin.events import (
     SqlError,
 )
 from sqlserver_standin.faults import FaultKind, LoginFault, StatementFault
-from sqlserver_standin.server import PortTaken, Server, listen
+from sqlserver_standin.server import ListenError, Server, listen
 from sqlserver_standin.types import MAX, SqlType
 from tests.sqlserver_standin.wire_support import (
     HEADERS,
@@ -142,7 +142,7 @@ class TestLogin:
             assert client.closed()
 
     def test_a_taken_port_is_named(self, echo: Server) -> None:
-        with pytest.raises(PortTaken, match=str(echo.port)):
+        with pytest.raises(ListenError, match=str(echo.port)):
             listen("127.0.0.1", echo.port)
 
 

@@ -102,7 +102,7 @@ def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
         )
     assert answer.returncode == 1
     assert answer.stderr.count("\n") == 1
-    assert f"port {port} on 127.0.0.1" in answer.stderr
+    assert f"can't listen on port {port} of 127.0.0.1" in answer.stderr
     assert not data.exists()
 
 
