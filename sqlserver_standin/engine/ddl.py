@@ -126,10 +126,16 @@ class DataDefinition:
             0, schema, pg_schema, name, pg_table or pg_name(name), "temp" if temporary else "table", {}
         )
         constraints = [*statement.constraints]
-        for definition in statement.columns:
+        # A computed column may name columns that come after it.
+        for definition in sorted(statement.columns, key=lambda each: each.computed is not None):
             if table.column(definition.name):
                 raise sql_error(2705, definition.name, name)
             table.columns.append(self._new_column(table, definition))
+        order = {definition.name: position for position, definition in enumerate(statement.columns, 1)}
+        table.columns.sort(key=lambda column: order[column.name])
+        for column in table.columns:
+            column.number = order[column.name]
+        for definition in statement.columns:
             constraints.extend(definition.constraints)
         self._apply_nullability(table, statement.columns, constraints)
         lines = [

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.datatype_info import PROCEDURES as DATATYPE_PROCEDURES
 from sqlserver_standin.datatype_info import datatype_info
+from sqlserver_standin.engine import odbc_catalog
 from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine.batch import BatchParser, parse_batch
+from sqlserver_standin.engine.described_parameters import (
+    DESCRIBED_PARAMETER_COLUMNS,
+    described_parameters,
+)
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.names import quote
 from sqlserver_standin.errors import sql_error, text, unsupported
-from sqlserver_standin.events import Event, Message
+from sqlserver_standin.events import Done, Event, Message, ResultSet
 from sqlserver_standin.tsql import syntax as ast
 
 if TYPE_CHECKING:
@@ -330,6 +335,27 @@ class Procedures:
         if "NO_INFOMSGS" not in statement.options:
             yield Message(7998, text(7998, shown, shown))
 
+    # -- what drivers ask ------------------------------------------------------------------------------------
+
+    def _catalog_procedure(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        procedure = odbc_catalog.PROCEDURES[statement.procedure[-1].lower()]
+        given = self._arguments(statement, frame, *procedure.arguments)
+        values = {f"@{name}": given.get(name) for name in procedure.arguments}
+        texts = {name: None if value is None else str(value) for name, value in values.items()}
+        yield from self._interpreter.run_text(procedure.sql, Frame(procedure.variables, texts))
+
+    def _sp_describe_undeclared_parameters(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        given = self._arguments(statement, frame, "tsql", "params")
+        declared = parse_batch(str(given.get("tsql") or ""))
+        session = self._session
+        rows: list[tuple[Any, ...]] = []
+        for each in declared:
+            if isinstance(each, st.Data):
+                parameters = session.translator.undeclared_parameters(each.node, session.context({}))
+                rows.extend(described_parameters(parameters, len(rows)))
+        yield ResultSet(DESCRIBED_PARAMETER_COLUMNS, rows)
+        yield Done(len(rows), "select")
+
     # -- catalog procedures ----------------------------------------------------------------------------------
 
     def _sp_datatype_info(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
@@ -367,5 +393,7 @@ _SYSTEM: dict[str, Callable[[Procedures, st.Execute, Frame], Iterator[Event]]] =
     "sp_updateextendedproperty": Procedures._extended_property,
     "sp_dropextendedproperty": Procedures._extended_property,
     "sp_msforeachtable": Procedures._sp_msforeachtable,
+    "sp_describe_undeclared_parameters": Procedures._sp_describe_undeclared_parameters,
+    **dict.fromkeys(odbc_catalog.PROCEDURES, Procedures._catalog_procedure),
     **dict.fromkeys(DATATYPE_PROCEDURES, Procedures._sp_datatype_info),
 }
