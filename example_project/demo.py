@@ -19,6 +19,12 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIServer
 
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+
+from sqlserver_standin import StandIn
+from sqlserver_standin.launcher import StandInError
+
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 ADMIN = ("admin", "admin")
@@ -46,8 +52,6 @@ def database_server(state: Path) -> Iterator[str]:
     if os.environ.get("MSSQL_HOST"):
         yield f"the server at {os.environ['MSSQL_HOST']}"
         return
-    from sqlserver_standin import StandIn
-
     with StandIn(data=state / "standin") as server:
         os.environ.update(
             MSSQL_HOST=server.host,
@@ -194,7 +198,7 @@ def main() -> int:
             server.serve_forever()
     except KeyboardInterrupt:
         print("\nStopped.")
-    except DemoError as error:
+    except (DemoError, StandInError, ImproperlyConfigured, DatabaseError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
