@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mssql.instrumentation import sql_text
-from mssql.showplan.document import ShowplanError, local_name, scan
+from mssql.showplan.document import ShowplanError, local_name, read_text, scan
 
 # https://learn.microsoft.com/sql/relational-databases/sql-server-deadlocks-guide#deadlock-graph
 RESOURCE_KINDS = {
@@ -248,20 +248,62 @@ def _lock_dict(lock: Lock) -> dict[str, str]:
 def parse(xml: str | bytes) -> list[Deadlock]:
     """Every deadlock in the document, oldest place first.
 
-    Takes ``<deadlock>``, ``<deadlock-list>`` (.xdl), an Extended Event, a ring buffer, or anything that wraps
-    them, in UTF-8 or UTF-16. Raises DeadlockError for a document that can't be read safely; one that holds no
-    deadlock gives an empty list.
+    Takes ``<deadlock>``, ``<deadlock-list>`` (.xdl), an Extended Event, a ring buffer, rows of them without a root, or
+    anything that wraps them, as XML or as text in XML, in UTF-8 or UTF-16. Raises DeadlockError for a document
+    that can't be read safely; one that holds no deadlock gives an empty list.
     """
-    return _parse(xml, escaped=True)
-
-
-def _parse(xml: str | bytes, *, escaped: bool) -> list[Deadlock]:
-    reader = _Reader(escaped)
     try:
-        scan(xml, reader.start, reader.end, reader.text)
+        text = read_text(xml)
+    except ShowplanError as error:
+        raise DeadlockError(str(error)) from error
+    return _parse(text, wrapped=True)
+
+
+def _parse(text: str, *, wrapped: bool) -> list[Deadlock]:
+    try:
+        return _read(text, wrapped)
+    except DeadlockError:
+        mended = _mend(text)
+        if mended is None:
+            raise
+        try:
+            return _read(mended, wrapped)
+        except DeadlockError:
+            pass
+        raise
+
+
+def _read(text: str, wrapped: bool) -> list[Deadlock]:
+    reader = _Reader(wrapped)
+    try:
+        scan(text, reader.start, reader.end, reader.text)
     except ShowplanError as error:
         raise DeadlockError(str(error)) from error
     return reader.deadlocks
+
+
+def _mend(text: str) -> str | None:
+    """What is known to be wrong with reports that are not well-formed; None when this is none of them."""
+    if not text.startswith("<") or "<deadlock" not in text:
+        return None
+    if "<victim-list>" in text and "</victim-list>" not in text:
+        # https://www.sqlservercentral.com/articles/retrieving-deadlock-graphs-with-sql-server-2008-extended-events
+        text = text.replace("<victim-list>", "<deadlock><victim-list>")
+        text = text.replace("<process-list>", "</victim-list><process-list>")
+    text = _FORBIDDEN.sub("\ufffd", _REFERENCE.sub(_allowed_reference, text))
+    return f"<deadlocks>{text}</deadlocks>"  # rows of a result are many roots
+
+
+# Statements can hold characters that XML forbids; the server writes them as references, or as they are.
+_FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+_REFERENCE = re.compile(r"&#(?:x([0-9A-Fa-f]{1,8})|([0-9]{1,8}));")
+
+
+def _allowed_reference(reference: re.Match[str]) -> str:
+    number = int(reference[1], 16) if reference[1] else int(reference[2])
+    surrogate = 0xD800 <= number <= 0xDFFF
+    allowed = number <= 0x10FFFF and not surrogate and not _FORBIDDEN.match(chr(number))
+    return reference[0] if allowed else "\ufffd"
 
 
 class _Node:
@@ -287,15 +329,18 @@ class _Node:
 class _Reader:
     """Builds a tree of each <deadlock> only, so a ring buffer full of other events costs nothing."""
 
-    def __init__(self, escaped: bool) -> None:
+    def __init__(self, wrapped: bool) -> None:
         self.deadlocks: list[Deadlock] = []
-        self._escaped = escaped  # once: text within text within text is no report but an attack
+        self._wrapped = (
+            wrapped  # text may hold a report; within that it may not: that is no report but an attack
+        )
         self._open: list[_Node] = []
         self._event_time: datetime | None = None
-        self._value: list[str] | None = None
+        self._leaf: list[str] = []
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         tag = local_name(tag)
+        self._leaf.clear()
         if self._open:
             node = _Node(tag, attributes)
             self._open[-1].children.append(node)
@@ -304,39 +349,32 @@ class _Reader:
             self._open.append(_Node(tag, attributes))
         elif tag == "event":
             self._event_time = _timestamp(attributes.get("timestamp"))
-        elif tag == "value" and self._escaped:
-            self._value = []
 
     def text(self, text: str) -> None:
         if self._open:
             self._open[-1].text.append(text)
-        elif self._value is not None:
-            self._value.append(text)
+        elif self._wrapped:
+            self._leaf.append(text)
 
     def end(self, tag: str) -> None:
-        tag = local_name(tag)
         if self._open:
             node = self._open.pop()
             if not self._open:
                 self.deadlocks.append(_deadlock(node, self._event_time))
-        elif tag == "event":
+            return
+        if self._leaf:
+            self._read_wrapped("".join(self._leaf).strip())
+            self._leaf.clear()
+        if local_name(tag) == "event":
             self._event_time = None
-        elif tag == "value" and self._value is not None:
-            report = "".join(self._value).strip()
-            self._value = None
-            if report.startswith("<deadlock"):
-                self._read_escaped(report)
 
-    def _read_escaped(self, report: str) -> None:
-        """The event of SQL Server 2008 holds the graph as text, not always well-formed."""
-        try:
-            deadlocks = _parse(report, escaped=False)
-        except DeadlockError:
-            # https://www.sqlservercentral.com/articles/retrieving-deadlock-graphs-with-sql-server-2008-extended-events
-            report = report.replace("<victim-list>", "<deadlock><victim-list>")
-            report = report.replace("<process-list>", "</victim-list><process-list>")
-            deadlocks = _parse(report, escaped=False)
-        self.deadlocks += [replace(deadlock, occurred=self._event_time) for deadlock in deadlocks]
+    def _read_wrapped(self, text: str) -> None:
+        """Reports of SQL Server 2008, of Profiler and of exported result sets stand as text in an element."""
+        if text.startswith(("<deadlock", "<event")) and "<deadlock" in text:
+            self.deadlocks += [
+                deadlock if deadlock.occurred else replace(deadlock, occurred=self._event_time)
+                for deadlock in _parse(text, wrapped=False)
+            ]
 
 
 def _deadlock(node: _Node, occurred: datetime | None) -> Deadlock:

@@ -108,6 +108,15 @@ FORMS = {
         + GRAPH.replace("<deadlock>", "").replace("</victim-list>", "")
         + "</deadlock-list>]]>"
     ),
+    "Profiler, exported": "<Event><Column id='1' name='TextData'>"
+    + f"<deadlock-list>{GRAPH}</deadlock-list>".replace("<", "&lt;")
+    + "</Column></Event>",
+    "event notification": f"<EVENT_INSTANCE><TextData>{GRAPH}</TextData></EVENT_INSTANCE>",
+    "row of event_file, exported": "<rows><row><event_data>"
+    + EVENT.format(GRAPH).replace("&", "&amp;").replace("<", "&lt;")
+    + "</event_data></row></rows>",
+    "rows without a root": f"<event name='other' timestamp='2026-05-04T03:02:01Z'/>\n{EVENT.format(GRAPH)}",
+    "forbidden characters": GRAPH.replace("secret-1", "&#x1;\x02&#0;&#xD800;&#x110000;&#65;"),
     "wrapped": f"<report><rows><row>{GRAPH}</row></rows></report>",
     "namespace": GRAPH.replace("<deadlock>", '<deadlock xmlns="urn:x">'),
     "prefix": '<x:deadlock xmlns:x="urn:x">'
@@ -123,6 +132,15 @@ def test_every_form_gives_the_same_graph(form: str) -> None:
     assert graph.victims == ("p1",)
     assert graph.process("p2") is not None
     assert graph.objects == ("shop.dbo.t1", "shop.dbo.t2")
+
+
+def test_rows_without_a_root_give_all_their_deadlocks() -> None:
+    assert len(deadlock.parse(f"{GRAPH}\n{GRAPH}\n{EVENT.format(GRAPH)}")) == 3
+
+
+def test_the_time_of_a_wrapped_event_is_kept() -> None:
+    (graph,) = deadlock.parse(FORMS["row of event_file, exported"])
+    assert graph.occurred == datetime(2026, 5, 4, 3, 2, 1, 250000, UTC)
 
 
 def test_a_ring_buffer_gives_all_its_deadlocks_and_nothing_else() -> None:
@@ -187,8 +205,11 @@ def test_missing_and_odd_attributes_do_no_harm() -> None:
         EVENT.format("&lt;deadlock&gt;"),
         "<deadlock " + " ".join(f'a{i}="1"' for i in range(200_000)) + "><",
         GRAPH + "x" * 40_000_000,
+        GRAPH * 3_000 + "<",
+        "<deadlock>" + "&#x1;" * 500_000 + "<",
+        GRAPH + "</deadlock>",
     ],
-    ids=range(14),
+    ids=range(17),
 )
 def test_hostile_documents_are_refused_in_bounded_time(xml: str | bytes) -> None:
     started = time.perf_counter()

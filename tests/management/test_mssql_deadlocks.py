@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 from lxml import etree
 
 from mssql.management.commands.mssql_deadlocks import Command
@@ -74,3 +75,11 @@ def test_a_wrong_age_says_what_is_allowed(since: str) -> None:
 def test_an_age_before_all_time_is_refused() -> None:
     with pytest.raises(CommandError, match="further back"):
         run(since="999999d")
+
+
+def test_an_alias_must_be_on_sql_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CommandError, match="no alias 'nowhere'"):
+        run(database="nowhere")
+    monkeypatch.setitem(connections.settings, "lite", {"ENGINE": "django.db.backends.sqlite3"})
+    with pytest.raises(CommandError, match="sqlite3"):
+        run(database="lite")

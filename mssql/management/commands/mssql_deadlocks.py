@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS, Error
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 
 from mssql.instrumentation import deadlock, deadlock_source
 from mssql.instrumentation.deadlock import Deadlock, DeadlockError, process_label
@@ -54,6 +54,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not options["file"]:
+            _check_alias(options["database"])
         if options["create_session"]:
             self._create_session(options["database"])
             return
@@ -132,6 +134,15 @@ class Command(BaseCommand):
             statement = " ".join(process.statement.split()) or "(the server no longer had the statement)"
             self.stdout.write(f"   {style(process_label(process))}: {statement}")
         self.stdout.write("")
+
+
+def _check_alias(alias: str) -> None:
+    try:
+        engine = connections.settings[alias]["ENGINE"]
+    except KeyError:
+        raise CommandError(f"DATABASES has no alias {alias!r}.") from None
+    if engine != "mssql":
+        raise CommandError(f"{alias!r} has the ENGINE {engine!r}; deadlocks are read from SQL Server.")
 
 
 def _moment(age: str) -> datetime:
