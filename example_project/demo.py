@@ -76,13 +76,14 @@ def database_server(state: Path) -> Iterator[str]:
             note.unlink(missing_ok=True)
 
 
-@contextmanager
-def otlp_receiver() -> Iterator[None]:
-    """Point OTLP at the example's own receiver, unless OTEL_EXPORTER_OTLP_ENDPOINT says where it goes."""
+def receive_telemetry() -> None:
+    """Point OTLP at a receiver of the example's own, unless OTEL_EXPORTER_OTLP_ENDPOINT says where it goes.
+
+    The receiver's threads live as long as the process: what the exporters send at exit still arrives.
+    """
     elsewhere = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     if elsewhere:
         os.environ["DEMO_TELEMETRY_ELSEWHERE"] = elsewhere
-        yield
         return
     from example_project.traces.receiver import Receiver
     from example_project.traces.store import store
@@ -91,21 +92,6 @@ def otlp_receiver() -> Iterator[None]:
     receiver.start()
     os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
     os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    try:
-        yield
-    finally:
-        _stop_exporting()
-        receiver.stop()
-
-
-def _stop_exporting() -> None:
-    """Send what is waiting while the receiver still listens; the SDK's own exit hook comes too late for that."""
-    from opentelemetry import _logs, metrics, trace
-
-    for provider in (trace.get_tracer_provider(), metrics.get_meter_provider(), _logs.get_logger_provider()):
-        shutdown = getattr(provider, "shutdown", None)
-        if shutdown is not None:
-            shutdown()
 
 
 def prepare_database() -> None:
@@ -181,7 +167,7 @@ def main() -> int:
             name = running.enter_context(database_server(state))
             print(f"Database: {name}.", flush=True)
             prepare_database()
-            running.enter_context(otlp_receiver())
+            receive_telemetry()
             server = site(options.port)
             running.callback(server.server_close)
             address = f"http://{HOST}:{server.server_address[1]}"
