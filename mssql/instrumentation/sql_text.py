@@ -214,7 +214,9 @@ class _Summary:
         self._frames = [_Frame()]
         self._written: tuple[int, str] | None = None  # the target of UPDATE or DELETE: its part and its name
         self._merging = False
+        self._select_at: int | None = None  # the part of this statement's own SELECT
         self._walk()
+        self._end_statement()
         if not self.parts and tokens and tokens[0].kind == "word":
             self.parts.append(tokens[0].text)
 
@@ -247,6 +249,11 @@ class _Summary:
             self._end_statement()
 
     def _end_statement(self) -> None:
+        if self._select_at and self._select_at == len(self.parts) - 1:
+            del self.parts[
+                self._select_at
+            ]  # INSERT ...; SELECT SCOPE_IDENTITY(): it adds nothing to what came before
+        self._select_at = None
         self._frames = [_Frame()]
         self._written = None
         self._merging = False
@@ -313,6 +320,8 @@ class _Summary:
         if self._upper(before) in _SET_OPERATORS and self.parts:
             frame.subquery = None  # goes on with the SELECT before: its tables join that one's
         else:
+            if frame.subquery is None:
+                self._select_at = len(self.parts)
             self.parts.append(self._tokens[position].text)
 
     def _table(self, position: int) -> int:
@@ -320,7 +329,7 @@ class _Summary:
         frame = self._frames[-1]
         frame.expects = False
         name, after = self._name(position)
-        if self._upper(after) == "(" and self._is_rowset_function(name):
+        if not self._is_target(name, after):
             return after
         if self._written is not None:
             part, written = self._written
@@ -333,10 +342,12 @@ class _Summary:
         self.parts.append(name)
         return after
 
-    @staticmethod
-    def _is_rowset_function(name: str) -> bool:
-        """Built in, or the nodes() method of an xml value."""
-        return name.upper() in _ROWSET_FUNCTIONS or name.endswith(".nodes")
+    def _is_target(self, name: str, after: int) -> bool:
+        """Whether a name is something in the database: no variable, no built-in function, no xml value's nodes()."""
+        if name.startswith("@"):
+            return False
+        function = self._upper(after) == "("
+        return not (function and (name.upper() in _ROWSET_FUNCTIONS or name.endswith(".nodes")))
 
     def _name(self, position: int) -> tuple[str, int]:
         """The name at ``position``, in all its parts (``[dbo].[Person]``, ``db..t``), and where it ends."""
@@ -361,9 +372,14 @@ class _Summary:
         """An operation of so many words, and the name after it, if there is one."""
         self.parts.append(" ".join(token.text for token in self._tokens[position : position + words]))
         position += words
+        return self._target(position)
+
+    def _target(self, position: int) -> int:
+        """What an operation works on, if it says so."""
         if self._is_name(position):
             name, position = self._name(position)
-            self.parts.append(name)
+            if self._is_target(name, position):
+                self.parts.append(name)
         return position
 
     def _write(self, position: int) -> int:
@@ -388,9 +404,9 @@ class _Summary:
         frame.selects, frame.in_from = upper in ("UPDATE", "DELETE"), False
         if self._is_name(after):
             name, after = self._name(after)
-            if frame.selects:
-                self._written = (len(self.parts), name)
-            if not (self._upper(after) == "(" and self._is_rowset_function(name)):
+            if self._is_target(name, after):
+                if frame.selects:
+                    self._written = (len(self.parts), name)
                 self.parts.append(name)
         return after
 
@@ -400,11 +416,7 @@ class _Summary:
             return self._operation(position, 2)
         if self._upper(after + 1) == "=":  # EXEC @result = procedure
             self.parts.append(self._tokens[position].text)
-            after += 2
-            if self._is_name(after):
-                name, after = self._name(after)
-                self.parts.append(name)
-            return after
+            return self._target(after + 2)
         return self._operation(position, 1)
 
     def _transaction(self, position: int) -> int:
