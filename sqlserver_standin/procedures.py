@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin import datatype_info
@@ -17,7 +18,7 @@ from sqlserver_standin.tds import encode, tokens
 from sqlserver_standin.tds.declarations import Declaration, parse_declarations
 from sqlserver_standin.tds.requests import Call
 from sqlserver_standin.tds.tokens import DoneStatus, Token
-from sqlserver_standin.types import SqlType
+from sqlserver_standin.types import MAX, SqlType
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
@@ -331,16 +332,25 @@ def _status(returned: int | None, errors: Sequence[SqlError]) -> int:
 
 
 def _write_outputs(response: Response, call: Call, values: Sequence[ReturnValue], *, first: int) -> None:
-    """Write the output parameters that the client asked for, under the names and ordinals that it used."""
-    final = {value.parameter.name.lower(): value.parameter for value in values}
-    in_order = [value.parameter for value in values]
+    """Write the output parameters that the client asked for, under the names and ordinals that it used.
+
+    Large ones come last (https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/7091f6f6-b83d-4ed2-afeb-ba5013dfb18f).
+    """
+    by_name = {value.parameter.name.lower(): value.parameter for value in values}
     wanted = [(index, sent) for index, sent in enumerate(call.parameters) if index >= first and sent.output]
+    outputs = []
     for position, (index, sent) in enumerate(wanted):
-        parameter = final.get(sent.name.lower())
-        if parameter is None and position < len(in_order):
-            parameter = in_order[position]
+        parameter = by_name.get(sent.name.lower())
+        if parameter is None and position < len(values):
+            parameter = values[position].parameter
         if parameter is not None:
-            response.write(encode.return_value(index, sent.name, parameter.type, parameter.value))
+            outputs.append((_is_large(parameter.type), index, sent.name, parameter))
+    for _, index, name, parameter in sorted(outputs, key=itemgetter(0)):
+        response.write(encode.return_value(index, name, parameter.type, parameter.value))
+
+
+def _is_large(sql_type: SqlType) -> bool:
+    return sql_type.length == MAX or sql_type.name in ("xml", "text", "ntext", "image")
 
 
 _COMPILE_ERRORS = frozenset(

@@ -237,6 +237,24 @@ class TestStatements:
         assert output[-13 - 5 : -13] == b"\x04" + struct.pack("<i", 7)
         assert struct.unpack("<BHHQ", output[-13:])[:2] == (DONE_PROCEDURE, 0)
 
+    def test_output_parameters_come_back_large_ones_last(self, echo: Server) -> None:
+        def output(declared: bytes) -> bytes:
+            return b"\x00\x01" + declared
+
+        call = HEADERS + struct.pack("<HHH", 0xFFFF, 10, 0) + nvarchar("output")
+        call += nvarchar("@big nvarchar(max) OUTPUT, @small int OUTPUT, @in int")
+        call += output(b"\xe7\xff\xff" + bytes(5) + struct.pack("<QI", 2, 2) + b"x\x00" + bytes(4))
+        call += output(bytes([0x26, 4, 4]) + struct.pack("<i", 9)) + b"\x00\x00" + bytes([0x26, 4, 0])
+        with RawClient(echo.port) as client:
+            client.log_in()
+            client.send(3, call)
+            data = client.receive()
+        small = data.index(b"\xac" + struct.pack("<HB", 3, 0))
+        large = data.index(b"\xac" + struct.pack("<HB", 2, 0))
+        assert small < large
+        assert data[small:large].endswith(b"\x04" + struct.pack("<i", 9))
+        assert data[large:-13].endswith(struct.pack("<QI", 2, 2) + b"x\x00" + bytes(4))
+
     def test_odbc_calls_of_procedures_reach_the_session(self, echo: Server, connection: Any) -> None:
         with pytest.raises(
             pyodbc.ProgrammingError, match=r"Could not find stored procedure 'nothing'\. \(2812\)"

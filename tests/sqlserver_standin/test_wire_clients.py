@@ -201,6 +201,23 @@ def test_several_result_sets_arrive(client: tuple[str, Any]) -> None:
     assert list(cursor.fetchall()[0]) == ["x", 2]
 
 
+def test_output_parameters_and_return_values_arrive(server: Server) -> None:
+    pytds = pytest.importorskip("pytds")
+    connection = _python_tds(server)
+    cursor = connection.cursor()
+    cursor.execute(
+        "CREATE OR ALTER PROCEDURE wire_add @a int, @b int, @c int OUTPUT AS "
+        "BEGIN SET NOCOUNT ON; SET @c = @a + @b; SELECT @c AS total; RETURN 7 END"
+    )
+    cursor.callproc("wire_add", (3, 4, pytds.output(value=0)))
+    assert cursor.fetchall() == [(7,)]
+    while cursor.nextset():
+        pass
+    assert cursor.get_proc_return_status() == 7
+    cursor.execute("DROP PROCEDURE wire_add")
+    connection.close()
+
+
 def test_arrays_of_parameters_are_inserted(server: Server) -> None:
     connection = _odbc("no")(server)
     connection.execute("CREATE TABLE #array (number int NOT NULL, name nvarchar(20))")
