@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -136,10 +137,18 @@ def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, 
     if statement.kind is not StatementKind.CONNECT:
         caller = statement.caller
         record["caller"] = (
-            {"file": caller.file, "line": caller.line, "function": caller.function} if caller else None
+            {"file": _relative(caller.file), "line": caller.line, "function": caller.function}
+            if caller
+            else None
         )
         record["template"] = _template()
     return record
+
+
+def _relative(path: str) -> str:
+    """The path from the project's folder, where it lies in there: short, and the same on every machine."""
+    folder = os.path.join(os.getcwd(), "")
+    return path.removeprefix(folder)
 
 
 def _template() -> dict[str, Any] | None:
@@ -151,4 +160,8 @@ def _template() -> dict[str, Any] | None:
     line = next((item for item in context if item["highlight"]), None)
     if line is None:
         return None
-    return {"name": str(info["name"]), "line": line["num"], "source": str(line["content"]).strip()[:200]}
+    return {
+        "name": _relative(str(info["name"])),
+        "line": line["num"],
+        "source": str(line["content"]).strip()[:200],
+    }

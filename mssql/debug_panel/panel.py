@@ -96,9 +96,8 @@ class SQLServerPanel(Panel):
         for record in stats["statements"]:
             plan = self.collector.plans.get(record["id"])
             if plan is not None:
-                found = views.findings_of(plan)
-                record["findings"] = [{"title": item.title, "severity": str(item.severity)} for item in found]
-                stats["findings"] += len(found)
+                record.update(views.plan_summary(plan))
+                stats["findings"] += len(record["findings"])
                 store.save_plan(self.toolbar, record["id"], plan, record["plan_source"])
         self.record_stats(stats)
 

@@ -7,6 +7,7 @@ from typing import Any
 from mssql.showplan import Comparison, Finding, Operator, Plan, findings
 from mssql.showplan.wording import kilobytes, milliseconds, number, operator_label, percent, shorten
 
+from . import store
 from .signing import sign
 
 # As much of the XML as a page shows; the file has all of it.
@@ -42,15 +43,38 @@ def plan_context(plan: Plan, xml: str, source: str, statement: Context, toolbar:
         "has_times": any(operator.elapsed_ms for operator in plan.operators()),
         "signed": sign(toolbar.request_id, statement["id"]),
         "others": [
-            {
-                "id": other["id"],
-                "label": shorten(other["summary"], 60),
-                "signed": sign(toolbar.request_id, other["id"]),
-            }
-            for other in statements
-            if other["explainable"] and other["id"] != statement["id"]
-        ][:100],
+            *_earlier(toolbar, statement),
+            *_of_this_request(toolbar.request_id, statements, statement),
+        ],
     }
+
+
+# So many earlier requests are searched for plans of the same statement.
+MAX_EARLIER = 15
+
+
+def _earlier(toolbar: Any, statement: Context) -> list[Context]:
+    """Plans of the same statement that earlier requests took or asked for: before the index, and after it."""
+    found = []
+    for request_id in [item for item in toolbar.store.request_ids() if item != toolbar.request_id][
+        -MAX_EARLIER:
+    ]:
+        for other in toolbar.store.panel(request_id, store.PANEL_ID).get("statements", ()):
+            if other["text"] == statement["text"] and other["alias"] == statement["alias"]:
+                plan = store.load_plan_of(toolbar.store, request_id, other["id"])
+                if plan is not None:
+                    label = f"an earlier request ({plan[1]}, {other['duration_ms']:.0f} ms)"
+                    found.append({"id": other["id"], "label": label, "signed": sign(request_id, other["id"])})
+                    break
+    return found[::-1]
+
+
+def _of_this_request(request_id: str, statements: list[Context], statement: Context) -> list[Context]:
+    return [
+        {"id": other["id"], "label": shorten(other["summary"], 60), "signed": sign(request_id, other["id"])}
+        for other in statements
+        if other["explainable"] and other["id"] != statement["id"]
+    ][:100]
 
 
 def _finding(finding: Finding, positions: dict[int, int]) -> Context:

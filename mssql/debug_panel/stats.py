@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from django.db import connections
+
 Record = dict[str, Any]
 
 # So many equal statements from one place are a loop that queries.
@@ -20,6 +22,7 @@ def summarise(records: list[Record], *, dropped: int, elapsed_ms: float, slow_ms
     """Everything that the templates need, as JSON can hold it."""
     queries = [record for record in records if record["kind"] not in ("transaction", "connect")]
     _number_transactions(records)
+    _note_isolation(records)
     groups = _groups(queries)
     span_ms = (
         max([elapsed_ms, *(record["start_ms"] + record["duration_ms"] for record in records)], default=0.0)
@@ -108,6 +111,17 @@ def _number_transactions(records: Iterable[Record]) -> None:
                 record["transaction"] = None
             current.pop(alias, None)
             depth[alias] = 0
+
+
+def _note_isolation(records: Iterable[Record]) -> None:
+    """The isolation level that the alias's settings ask for, or SQL Server's own."""
+    levels: dict[str, str] = {}
+    for record in records:
+        alias = record["alias"]
+        if alias not in levels:
+            options = connections.settings.get(alias, {}).get("OPTIONS", {})
+            levels[alias] = str(options.get("isolation_level") or "READ COMMITTED").upper()
+        record["isolation"] = levels[alias]
 
 
 def _groups(records: Iterable[Record]) -> list[Record]:

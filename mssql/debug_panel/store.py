@@ -20,7 +20,12 @@ def save_plan(toolbar: Any, statement_id: str, xml: str, source: str) -> None:
 
 def load_plan(toolbar: Any, statement_id: str) -> tuple[str, str] | None:
     """The statement's plan and its source, if there is one."""
-    data = toolbar.store.panel(toolbar.request_id, _KEY.format(statement_id))
+    return load_plan_of(toolbar.store, toolbar.request_id, statement_id)
+
+
+def load_plan_of(store: Any, request_id: str, statement_id: str) -> tuple[str, str] | None:
+    """The plan of any request's statement."""
+    data = store.panel(request_id, _KEY.format(statement_id))
     if not data:
         return None
     return zlib.decompress(base64.b64decode(data["xml"])).decode("utf-8"), data["source"]

@@ -24,7 +24,7 @@ from mssql.instrumentation import plan_capture
 from mssql.instrumentation.deadlock_capture import find_report
 from mssql.instrumentation.deadlock_svg import to_svg as deadlock_svg
 from mssql.instrumentation.plan_parameters import Declared
-from mssql.showplan import Finding, Plan, ShowplanError, compare, findings, parse, to_svg
+from mssql.showplan import Plan, ShowplanError, compare, findings, parse, to_svg
 
 from . import store
 from .plan_context import comparison_context, plan_context
@@ -48,12 +48,19 @@ def read_plan(xml: str) -> Plan:
     return parse(xml)
 
 
-def findings_of(xml: str) -> list[Finding]:
-    """The findings of an XML text; none where it can't be read."""
+def plan_summary(xml: str) -> dict[str, Any]:
+    """What the list of statements says of a plan that was taken."""
     try:
-        return findings(read_plan(xml))
+        read = read_plan(xml)
     except ShowplanError:
-        return []
+        return {"findings": []}
+    reads = [value for operator in read.operators() if (value := operator.logical_reads) is not None]
+    times = [item for statement in read.statements if (item := statement.times)]
+    return {
+        "findings": [{"title": item.title, "severity": str(item.severity)} for item in findings(read)],
+        "logical_reads": sum(reads) if reads else None,
+        "cpu_ms": sum(item.cpu_ms for item in times) if times else None,
+    }
 
 
 def _signed(request: HttpRequest, field: str = "signed") -> tuple[Any, dict[str, Any]]:

@@ -41,10 +41,10 @@ def plan_attributes(captured: CapturedPlan) -> dict[str, Any]:
     attributes: dict[str, Any] = {
         SOURCE: captured.source,
         ESTIMATED_COST: plan.cost,
-        FINDINGS: sorted({finding.rule for finding in found}),
         MISSING_INDEXES: len(plan.missing_indexes),
     }
     if found:
+        attributes[FINDINGS] = sorted({finding.rule for finding in found})
         attributes[WORST_FINDING] = found[0].rule
         attributes[WORST_SEVERITY] = str(found[0].severity)
     if statement is not None and statement.query_hash:
@@ -79,7 +79,7 @@ class PlanEvents:
             event_name=EVENT,
             body=body,
             attributes={
-                **self._connection.for_spans,
+                **self._connection.for_events,
                 **operation(statement),
                 **plan_attributes(captured),
                 FORMAT: format_,

@@ -13,7 +13,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 
-from mssql.explain import explain
+from mssql.explain import explain, take_plan
 from mssql.instrumentation import plan_capture, plan_source
 from mssql.instrumentation.attributes import ConnectionAttributes
 from mssql.instrumentation.conf import InstrumentationConfig, PlansConfig
@@ -24,7 +24,7 @@ from mssql.instrumentation.plan_source import CapturedPlan, PlanUnavailable
 from mssql.instrumentation.recorder import Recorder, register_observer, unregister_observer
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 from mssql.management.commands.mssql_plan import Command
-from mssql.showplan import parse
+from mssql.showplan import compare, parse
 from sqlserver_standin import StandIn
 from tests.backend.models import Author
 
@@ -519,3 +519,25 @@ class TestOnAServer:
         (statement,) = seen
         assert statement.attributes
         assert statement.attributes["mssql.plan.source"] == "actual"
+
+    def test_a_missing_index_that_is_made_is_used(self, transactional_db: None) -> None:
+        """The finding's DDL runs as it stands, and the next plan seeks with it."""
+        Author.objects.bulk_create([Author(name=f"Author {number}") for number in range(3000)])
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE STATISTICS backend_author")
+        sql, parameters = "SELECT name FROM backend_author WHERE name = %s", ["Author 1234"]
+        before = take_plan(connection, sql, parameters, analyze=True)
+        (finding,) = [item for item in before.findings if item.rule == "missing-index"]
+        with connection.cursor() as cursor:
+            cursor.execute(finding.sql)
+        try:
+            after = take_plan(connection, sql, parameters, analyze=True)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("DROP INDEX [IX_backend_author_name] ON backend_author")
+        assert after.plan.missing_indexes == ()
+        assert any(
+            item.object and item.object.index == "IX_backend_author_name" for item in after.plan.operators()
+        )
+        assert after.plan.cost < before.plan.cost
+        assert "missing-index" in {item.rule for item in compare(before.plan, after.plan).findings_gone}

@@ -128,7 +128,7 @@ async function openWindow(form, event, djDebug) {
     }
     shown.classList.remove("djdt-hidden");
     loadStyles(djDebug);
-    shown.querySelector(".mp-tab, .djDebugClose")?.focus();
+    (shown.querySelector(".mp-tab") ?? shown.querySelector(".djDebugClose"))?.focus();
     const canvas = shown.querySelector("[data-mssql-canvas]");
     if (canvas) {
         requestAnimationFrame(() => zoom(canvas, "fit"));
