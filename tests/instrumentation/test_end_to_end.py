@@ -247,6 +247,36 @@ def test_a_lost_connection(connect: Connect, server: Server, telemetry: Telemetr
     assert str(attributes["error.type"]).startswith("08")
 
 
+def test_the_pool_is_measured(connect: Connect, telemetry: Telemetry) -> None:
+    wrapper = connect({"tracing": {"pool": True}}, alias="default", pool={"max_size": 2})
+    try:
+        name = f"{wrapper.connection.info.server_address}:{wrapper.settings_dict['PORT']}/master"
+
+        def value(metric: str, **having: str) -> int:
+            (point,) = [
+                point
+                for point in telemetry.points(f"db.client.connection.{metric}")
+                if point.attributes
+                == {
+                    "db.client.connection.pool.name": name,
+                    **{f"db.client.connection.{key}": word for key, word in having.items()},
+                }
+            ]
+            return int(point.value)
+
+        assert (value("max"), value("idle.max"), value("idle.min")) == (2, 2, 0)
+        assert value("count", state="used") == 1
+        wrapper.close()
+        assert (value("count", state="used"), value("count", state="idle")) == (0, 1)
+        wrapper.ensure_connection()
+        assert (value("count", state="used"), value("count", state="idle")) == (1, 0)
+        assert names(telemetry) == ["pool acquire"]
+    finally:
+        wrapper.close()
+        wrapper.close_pool()
+    assert value("max") == 0
+
+
 class Counting(SpanExporter):
     """Counts what it accepts."""
 

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import pytest
-from opentelemetry import context, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -283,6 +283,29 @@ def test_a_thread_of_its_own_starts_a_trace_of_its_own(telemetry: Telemetry) -> 
         thread.start()
         thread.join()
     assert telemetry.spans[0].parent is None
+
+
+def test_a_task_goes_on_with_the_trace_of_who_queued_it(telemetry: Telemetry) -> None:
+    """As Celery's instrumentation does it: the producer's headers are the worker's context."""
+    recorder = telemetry.recorder()
+    carrier: dict[str, str] = {}
+    with telemetry.tracer_provider.get_tracer("app").start_as_current_span("send") as send:
+        propagate.inject(carrier)
+
+    def work() -> None:
+        token = context.attach(propagate.extract(carrier))
+        try:
+            run(recorder)
+        finally:
+            context.detach(token)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+    statement = telemetry.spans[-1]
+    assert statement.parent is not None
+    assert statement.parent.is_remote
+    assert statement.parent.span_id == send.get_span_context().span_id
 
 
 def test_suppressed_instrumentation_is_honoured(telemetry: Telemetry) -> None:
