@@ -8,7 +8,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from sqlserver_standin.events import Parameter
+from sqlserver_standin.types import SqlType
 from tests.sqlserver_standin.sql_support import Client, new_client
 
 
@@ -321,3 +325,42 @@ def test_string_split_and_generate_series_are_tables(client: Client) -> None:
         ("a", 1), ("b", 2), ("", 3), ("c", 4),
     ]  # fmt: skip
     assert client.rows("SELECT value FROM GENERATE_SERIES(5, 1, -2)") == [(5,), (3,), (1,)]
+
+
+def like(value: str, pattern: str) -> bool:
+    """LIKE by its definition: % any run, _ any character, [ab] [a-b] [^a] one of a class."""
+    if not pattern:
+        return not value
+    if pattern[0] == "%":
+        return any(like(value[start:], pattern[1:]) for start in range(len(value) + 1))
+    if not value:
+        return False
+    if pattern[0] == "[":
+        end = pattern.find("]", 2)
+        if end < 0:
+            return False
+        inside = pattern[1:end]
+        negated = inside[0] == "^" and len(inside) > 1
+        members = inside[1:] if negated else inside
+        found = False
+        while members:
+            if len(members) > 2 and members[1] == "-":
+                found = found or members[0] <= value[0] <= members[2]
+                members = members[3:]
+            else:
+                found = found or members[0] == value[0]
+                members = members[1:]
+        return found != negated and like(value[1:], pattern[end + 1 :])
+    return (pattern[0] in ("_", value[0])) and like(value[1:], pattern[1:])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    value=st.text("ab.c\\^-", max_size=5),
+    pattern=st.from_regex(r"(?:[ab.c\\%_^*+(-]|\[\^?[abc.]{1,3}\]){0,5}", fullmatch=True),
+)
+def test_like_follows_its_definition(client: Client, value: str, pattern: str) -> None:
+    given_value = Parameter("@P1", SqlType("nvarchar", length=50), value)
+    given_pattern = Parameter("@P2", SqlType("nvarchar", length=50), pattern)
+    sql = "SELECT CASE WHEN @P1 LIKE @P2 THEN 1 ELSE 0 END"
+    assert client.value(sql, given_value, given_pattern) == int(like(value, pattern))

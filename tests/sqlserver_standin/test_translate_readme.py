@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import sqlserver_standin
-import sqlserver_standin.tsql.translate  # noqa: F401  (fills FUNCTIONS)
+import sqlserver_standin.tsql.translate
 from sqlserver_standin.tsql.expressions import FUNCTIONS, REFUSED_FUNCTIONS
 
 README = (Path(sqlserver_standin.__file__).parent / "README.md").read_text(encoding="utf-8")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sqlserver_standin.events import SqlError
+from sqlserver_standin.tsql.lexer import tokenize
 from sqlserver_standin.tsql.parse import RESERVED, Parser
 from tests.tsql_parser import ParserUnavailable, TSqlParser
 
@@ -88,3 +93,23 @@ def test_a_statement_ends_without_a_semicolon() -> None:
     parser = Parser("SELECT 1 AS a FROM t UPDATE t SET a = 1")
     assert parser.data_statement().text == "SELECT 1 AS a FROM t"
     assert parser.data_statement().text == "UPDATE t SET a = 1"
+
+
+WORDS = """SELECT FROM WHERE a b t , ( ) = < + - * . 1 1.5 'x' N'y' [q] "r" @p @@rowcount AND OR NOT IN LIKE BETWEEN IS
+NULL CASE WHEN THEN ELSE END TOP DISTINCT ORDER BY GROUP HAVING UNION ALL INSERT INTO VALUES UPDATE SET DELETE MERGE
+USING ON MATCHED OUTPUT inserted JOIN LEFT INNER CROSS APPLY OPENJSON WITH AS OVER PARTITION CAST CONVERT int EXISTS ;
+COUNT""".split()
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40))
+def test_any_sequence_of_words_parses_or_is_a_sql_error(words: list[str]) -> None:
+    with contextlib.suppress(SqlError):
+        Parser(" ".join(words)).data_statement()
+
+
+@given(st.text(max_size=60))
+def test_tokens_stand_where_they_say_in_any_text(sql: str) -> None:
+    with contextlib.suppress(SqlError):
+        tokens = tokenize(sql)
+        assert all(sql[token.start : token.end] == token.text for token in tokens)
+        assert all(before.end <= after.start for before, after in itertools.pairwise(tokens))
