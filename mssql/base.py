@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
+import signal
 import struct
 import threading
 import time
@@ -25,7 +26,7 @@ from django.utils.functional import cached_property
 
 from mssql import errors, retry
 from mssql.client import DatabaseClient
-from mssql.connection_advice import connection_advice
+from mssql.connection_advice import connection_advice, distrusts_certificate
 from mssql.connection_string import (
     Options,
     ServerAddress,
@@ -38,6 +39,7 @@ from mssql.connection_string import (
 )
 from mssql.creation import DatabaseCreation
 from mssql.cursor import Cursor
+from mssql.errors import Retry
 from mssql.features import DatabaseFeatures
 from mssql.instrumentation.conf import InstrumentationConfig
 from mssql.instrumentation.metrics import pool_metrics_for
@@ -90,6 +92,10 @@ class DatabaseErrorWrapper(BaseDatabaseErrorWrapper):
     ) -> None:
         if exc_value is None or not isinstance(exc_value, pyodbc.Error):
             return
+        if _hides_interrupt(exc_value):
+            with contextlib.suppress(utils.Error):
+                self.wrapper.close()
+            raise KeyboardInterrupt from exc_value
         error = errors.describe(exc_value)
         default = next(cls.__name__ for cls in type(exc_value).__mro__ if hasattr(utils, cls.__name__))
         name = errors.exception_name(error, default) if error else default
@@ -101,6 +107,16 @@ class DatabaseErrorWrapper(BaseDatabaseErrorWrapper):
         if error is not None:
             self.wrapper.note_failure(error, exception)
         raise exception.with_traceback(traceback) from exc_value
+
+
+def _hides_interrupt(exception: pyodbc.Error) -> bool:
+    """Whether this is Ctrl-C in disguise. The signal breaks the driver's read; pyodbc then runs Python's handler while
+    it looks for the error's text, and what the handler raises is lost."""
+    return (
+        exception.args[-1:] == ("The driver did not supply an error!",)
+        and threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
 
 
 def _binary_column(data: Mapping[str, Any]) -> str:
@@ -397,7 +413,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             f"Tried: {masked(conn_params['connection_string'])}",
         ]
         explained = type(exception)("\n".join(filter(None, lines)))
-        explained.sqlserver = error
+        explained.sqlserver = replace(error, retry=Retry.NEVER) if distrusts_certificate(error) else error
         return explained
 
     def _set_up(self, session: Session) -> None:
@@ -531,6 +547,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             self._drop_connection()
 
     def _drop_connection(self) -> None:
+        """Let a broken connection go; the next statement opens another."""
         session, self.connection = self.connection, None
         pool, self._pool_in_use = self._pool_in_use, None
         if session is None:

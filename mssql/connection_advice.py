@@ -42,6 +42,12 @@ TOKEN, or OPTIONS["authentication"]; or run kinit."""
 _DATABASE_NUMBERS = {4060, 4062, 4063, 4064, 40532, 40613, 911, 916}
 
 
+def distrusts_certificate(error: SQLServerError) -> bool:
+    """Whether the client refused the server's certificate, which trying again does not change."""
+    text = error.message.lower()
+    return "certificate" in text or "self-signed" in text or "ssl provider" in text
+
+
 def connection_advice(
     error: SQLServerError,
     *,
@@ -55,7 +61,7 @@ def connection_advice(
     text = error.message.lower()
     if "can't open lib" in text or error.sqlstate in {"IM002", "IM003", "IM004", "IM005"}:
         return _LIBRARY.format(driver=driver)
-    if "certificate" in text or "ssl provider" in text or "self-signed" in text or "self signed" in text:
+    if distrusts_certificate(error):
         return _CERTIFICATE
     if "kerberos" in text or "sspi" in text:
         return _KERBEROS

@@ -331,11 +331,15 @@ def _no_driver(wanted: str, registered: Sequence[str], package: Path | None) -> 
         "a registered 'ODBC Driver NN for SQL Server': the driver manager knows "
         + (", ".join(repr(name) for name in registered) or "no driver at all")
     )
-    looked.append(
-        f"the driver inside the mssql-python-odbc package: none for this platform in {package}"
-        if package
-        else "the driver inside the mssql-python-odbc package: not installed"
-    )
+    packaged = packaged_drivers(package)
+    if packaged:
+        looked.append(
+            f"the driver inside the mssql-python-odbc package: it is there, leave the key out to use it: {packaged[0]}"
+        )
+    elif package:
+        looked.append(f"the driver inside the mssql-python-odbc package: none for this platform in {package}")
+    else:
+        looked.append("the driver inside the mssql-python-odbc package: not installed")
     return (
         "No ODBC driver for SQL Server was found. Looked for:\n"
         + "".join(f"  - {line}\n" for line in looked)

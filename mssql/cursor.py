@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mssql import retry
+from mssql import explain, retry
 from mssql.instrumentation import plan_capture
 from mssql.instrumentation.statement import Statement, StatementKind
 from mssql.odbc import pyodbc
@@ -23,6 +23,7 @@ Params = Sequence[Any] | Mapping[str, Any]
 CHUNK = 100
 """Rows that execute() reads at once. A result of fewer is off the wire when execute() returns: most are."""
 
+_EXPLAIN = "EXPLAIN "
 _TRANSACTION_VERBS = ("SAVE TRANSACTION", "ROLLBACK TRANSACTION", "COMMIT TRANSACTION", "BEGIN TRANSACTION")
 
 
@@ -81,6 +82,8 @@ class Cursor:
     def execute(self, sql: str, params: Params | None = None) -> Cursor:
         self._ready()
         self.executed = sql, params
+        if sql.startswith(_EXPLAIN):
+            return self._explain(sql.removeprefix(_EXPLAIN), params)
         values: list[Any] = []
         declarations: list[Declaration] = []
         if params is not None:
@@ -97,6 +100,15 @@ class Cursor:
                 if found is None or found == obstacle:
                     raise
                 obstacle = found
+
+    def _explain(self, sql: str, params: Params | None) -> Cursor:
+        """Answer EXPLAIN as other databases do: T-SQL has no such statement, but tools (the debug toolbar's own SQL
+        panel, Silk) put ``ops.explain_prefix`` before a query to see its plan."""
+        lines = explain.explain(self.db, sql, params).splitlines()
+        self.description = (("QUERY PLAN", str, None, None, None, None, None),)
+        self._rows = [(line,) for line in lines]
+        self.rowcount = self._fetched = len(lines)
+        return self
 
     def _dispatch(self, sql: str, values: list[Any], declarations: list[Declaration]) -> None:
         session = self.session

@@ -52,7 +52,7 @@ class PoolOptions:
         return options
 
 
-class PoolTimeout(pyodbc.OperationalError):  # type: ignore[misc]
+class PoolTimeout(pyodbc.OperationalError):
     """No session came free in time."""
 
 
