@@ -297,7 +297,7 @@ class DataTranslator(QueryTranslator):
             if statement.top.percent:
                 raise unsupported("TOP … PERCENT in a data change")
             limit = f" LIMIT {self._row_count(statement.top.count)}"
-        inner_alias = self._relation_of(named).columns[0].sql.partition(".")[0]
+        inner_alias = self._relation_of(named).pg_alias
         listed, outer = [f"{inner_alias}.ctid AS row_id"], []
         for relation in relations:
             columns = []

@@ -27,7 +27,7 @@ from sqlserver_standin.tsql.types import (
     text_type,
 )
 from sqlserver_standin.tsql.values import Value, as_null, null, quote, retyped, string
-from sqlserver_standin.types import MAX, SqlType
+from sqlserver_standin.types import DEFAULT_COLLATION, MAX, SqlType
 
 if TYPE_CHECKING:
     from sqlserver_standin.tsql.queries import QueryTranslator
@@ -107,6 +107,13 @@ def children(node: ast.Node) -> Iterator[ast.Node]:
     """The nodes directly below ``node``."""
     for name in node_fields(node):
         yield from _nodes_in(getattr(node, name))
+
+
+def descendants(node: ast.Node) -> Iterator[ast.Node]:
+    """All nodes below ``node``, in the order of the text."""
+    for child in children(node):
+        yield child
+        yield from descendants(child)
 
 
 def _nodes_in(value: Any) -> Iterator[ast.Node]:
@@ -406,7 +413,7 @@ class ExpressionTranslator:
         https://learn.microsoft.com/sql/t-sql/statements/collation-precedence-transact-sql
         """
         one, two = left.type.collation, right.type.collation
-        if (one or "").lower() == (two or "").lower():
+        if (one or DEFAULT_COLLATION).lower() == (two or DEFAULT_COLLATION).lower():
             return left, right
         both_explicit = left.explicit_collation and right.explicit_collation
         neither = not left.explicit_collation and not right.explicit_collation
@@ -432,11 +439,10 @@ class ExpressionTranslator:
 
     @staticmethod
     def _collation_conflict(left: Value, right: Value, operation: str) -> None:
-        default = "SQL_Latin1_General_CP1_CI_AS"
         raise SqlError(
             468,
-            f'Cannot resolve the collation conflict between "{right.type.collation or default}" and '
-            f'"{left.type.collation or default}" in the {operation} operation.',
+            f'Cannot resolve the collation conflict between "{right.type.collation or DEFAULT_COLLATION}" and '
+            f'"{left.type.collation or DEFAULT_COLLATION}" in the {operation} operation.',
         )
 
     def _arithmetic(self, operator: str, left: Value, right: Value) -> Value:
@@ -673,6 +679,9 @@ class ExpressionTranslator:
             else:
                 arguments.append(converted.text if is_string(converted.type) else converted.sql)
         call = f"{function.pg_name}({','.join(arguments)})"
+        if not any(isinstance(each, ast.ColumnName) for each in descendants(node)):
+            # A subquery of its own runs once; a function in a filter runs for every row.
+            call = f"(SELECT {call})"
         if is_string(function.result):
             return string(call, function.result)
         return Value(call, function.result)

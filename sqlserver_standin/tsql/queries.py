@@ -799,7 +799,7 @@ class QueryTranslator(ExpressionTranslator):
                 tuple(
                     replace(
                         column,
-                        sql=f"{alias}.{column.sql.partition('.')[2] if '.' in column.sql else identifier(column.name)}",
+                        sql=f"{alias}.{identifier(column.name)}",
                         nullable=column.nullable or optional,
                     )
                     for column in columns

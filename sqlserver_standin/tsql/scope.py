@@ -33,6 +33,8 @@ class Relation:
     schema: str = ""
     table: Table | None = None
     alias_given: bool = True
+    pg_alias: str = ""
+    """The quoted alias in PostgreSQL's SQL."""
     by_name: dict[str, list[RelationColumn]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ def table_relation(
         table.schema,
         table,
         alias is not None,
+        prefix,
     )
 
 

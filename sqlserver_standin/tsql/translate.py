@@ -24,7 +24,6 @@ from sqlserver_standin.tsql.scope import Scope, table_relation
 from sqlserver_standin.types import SqlType
 
 _CACHE_SIZE = 4096
-_MAX_PARAMETERS = 2100
 
 
 @dataclass(frozen=True, slots=True)

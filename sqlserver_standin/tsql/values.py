@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -60,7 +61,12 @@ def quote(text: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """``name`` as a PostgreSQL identifier; for aliases that never leave the statement."""
+    """``name`` as a PostgreSQL identifier; for aliases that never leave the statement.
+
+    PostgreSQL cuts names after 63 bytes, where two of SQL Server's (128 characters) may still be the same.
+    """
+    if len(name) > 15 and len(name.encode()) > 63:
+        name = f"{name[:12]}~{hashlib.sha1(name.encode(), usedforsecurity=False).hexdigest()[:16]}"
     return '"' + name.replace('"', '""') + '"'
 
 
