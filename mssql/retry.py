@@ -294,8 +294,8 @@ def statement(
     """Run one autocommit statement; try again only what the server itself says it has undone."""
     tries = _Tries("statement", alias, policy)
 
-    def retries(error: SQLServerError) -> bool:
-        return _is_undone(error) and tries.delay_after(error) is not None
+    def retries(error: SQLServerError) -> float | None:
+        return tries.delay_after(error) if _is_undone(error) else None
 
     while True:
         token = current_attempt.set(Attempt(tries.attempt, retries))
@@ -332,8 +332,8 @@ class _TransactionAttempt:
         self.committing = False
         self.committed = False
 
-    def retries(self, error: SQLServerError) -> bool:
-        return self.may_retry(error) and self.tries.delay_after(error) is not None
+    def retries(self, error: SQLServerError) -> float | None:
+        return self.tries.delay_after(error) if self.may_retry(error) else None
 
     def may_retry(self, error: SQLServerError) -> bool:
         if self.committed or error.connection_state is ConnectionState.NOT_OPENED:

@@ -144,7 +144,7 @@ class Recorder:
             statement.error = errors.describe(exception)
             attempt = current_attempt.get()
             if attempt is not None and statement.error is not None:
-                statement.handled = attempt.retries(statement.error)
+                statement.retry_delay_s = attempt.retries(statement.error)
         except Exception:
             report_failure(self, "describing an error")
 

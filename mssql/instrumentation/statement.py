@@ -50,10 +50,11 @@ class ConnectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of something that may be tried again; ``retries`` says whether an error leads to another."""
+    """One try of something that may be tried again. ``retries`` says after how many seconds an error leads to
+    another; None: to none."""
 
     number: int
-    retries: Callable[[SQLServerError], bool]
+    retries: Callable[[SQLServerError], float | None]
 
 
 current_attempt: ContextVar[Attempt | None] = ContextVar("mssql_current_attempt", default=None)
@@ -77,7 +78,6 @@ class Statement:
         "duration_ns",
         "error",
         "exception",
-        "handled",
         "handled_errors",
         "in_transaction",
         "kind",
@@ -86,6 +86,7 @@ class Statement:
         "pending",
         "plan",
         "procedure",
+        "retry_delay_s",
         "returned_rows",
         "rowcount",
         "span",
@@ -124,8 +125,8 @@ class Statement:
         self.returned_rows: int | None = None
         self.error: SQLServerError | None = None
         self.exception: BaseException | None = None
-        self.handled = False
-        """The error is about to be retried, so it is no failure of the operation."""
+        self.retry_delay_s: float | None = None
+        """The error is about to be retried after so long, so it is no failure of the operation."""
         self.handled_errors: list[SQLServerError] = []
         """Errors of earlier tries within this statement (a connect that was retried)."""
         self.attempt = 1
@@ -176,6 +177,10 @@ class Statement:
     def ended_ns(self) -> int:
         """Wall clock at the end: start plus the measured duration, so that no clock step bends it."""
         return self.started_ns + (self.duration_ns or 0)
+
+    @property
+    def handled(self) -> bool:
+        return self.retry_delay_s is not None
 
     @property
     def failed(self) -> bool:

@@ -99,6 +99,8 @@ class TracingObserver(Observer):
             self._fail(span, statement)
         if statement.attempt > 1 or statement.handled:
             span.set_attribute(semconv.MSSQL_RETRY_ATTEMPT, statement.attempt)
+        if statement.retry_delay_s is not None:
+            span.set_attribute(semconv.MSSQL_RETRY_DELAY, statement.retry_delay_s)
         if statement.attributes:
             span.set_attributes(statement.attributes)
         if self._tracing.returned_rows and statement.exception is None:

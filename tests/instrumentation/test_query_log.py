@@ -73,7 +73,7 @@ def test_an_exception_once_and_without_data(telemetry: Telemetry, caplog: pytest
 def test_an_error_that_is_retried_is_no_exception(telemetry: Telemetry) -> None:
     recorder = telemetry.recorder()
     error = driver_error(1205, DEADLOCK, "40001", "Error")
-    token = current_attempt.set(Attempt(1, lambda _: True))
+    token = current_attempt.set(Attempt(1, lambda _: 0.05))
     try:
         run(recorder, error=error)
     finally:

@@ -208,7 +208,7 @@ def test_error_messages_by_choice(telemetry: Telemetry, mode: str, expected: str
 
 
 def test_an_error_that_is_retried_is_no_failure(telemetry: Telemetry) -> None:
-    token = current_attempt.set(Attempt(2, lambda error: error.number == 1205))
+    token = current_attempt.set(Attempt(2, lambda error: 0.05 if error.number == 1205 else None))
     try:
         recorder = telemetry.recorder()
         run(recorder, error=driver_error(1205, DEADLOCK, "40001", "Error"))
@@ -219,6 +219,7 @@ def test_an_error_that_is_retried_is_no_failure(telemetry: Telemetry) -> None:
     assert retried.status.status_code is StatusCode.UNSET
     assert (retried.attributes or {})["db.response.status_code"] == "1205"
     assert (retried.attributes or {})["mssql.retry.attempt"] == 2
+    assert (retried.attributes or {})["mssql.retry.delay"] == 0.05
     assert "error.type" not in (retried.attributes or {})
     assert failed.status.status_code is StatusCode.ERROR
 
