@@ -51,6 +51,7 @@ class Row:
     exception: str
     number: int | None
     error_class: str
+    span: str
     transaction: str
     statement: str
     connection: str
@@ -59,7 +60,7 @@ class Row:
 ROWS = [
     Row(fault, exception, None if number == "-" else int(number), *rest)
     for fault, exception, number, *rest in table(
-        ["fault", "exception", "number", "class", "transaction", "statement", "connection"]
+        ["fault", "exception", "number", "class", "span", "transaction", "statement", "connection"]
     )
 ]
 rows = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault)
@@ -184,8 +185,7 @@ def test_a_single_statement(
     attributes = failed.attributes or {}
     assert failed.status.status_code is StatusCode.ERROR
     assert attributes["mssql.error.class"] == row.error_class
-    if row.number:
-        assert attributes["db.response.status_code"] == str(row.number)
+    assert attributes["db.response.status_code"] == row.span
     assert worked.status.status_code is StatusCode.UNSET
 
 
@@ -228,6 +228,7 @@ def test_a_transaction(
 
     first, *rest = marked(spans)
     assert (first.attributes or {})["mssql.error.class"] == row.error_class
+    assert (first.attributes or {})["db.response.status_code"] == row.span
     if row.transaction == "again":
         # A handled retry is no error, but it can be found.
         assert first.status.status_code is StatusCode.UNSET
@@ -283,11 +284,11 @@ def test_a_swallowed_error_does_not_become_a_success(
         assert work() == ["first", "third"]
 
 
-CONNECT_ROWS = table(["fault", "exception", "number", "class", "tried again"])
+CONNECT_ROWS = table(["fault", "exception", "number", "class", "span", "tried again"])
 
 
 @pytest.mark.parametrize(
-    ("fault", "exception", "number", "error_class", "again"),
+    ("fault", "exception", "number", "error_class", "span", "again"),
     CONNECT_ROWS,
     ids=[row[0] for row in CONNECT_ROWS],
 )
@@ -296,10 +297,12 @@ def test_connecting(
     exception: str,
     number: str,
     error_class: str,
+    span: str,
     again: str,
     make_alias: MakeAlias,
     control: Control,
     proxy: Proxy,
+    spans: InMemorySpanExporter,
 ) -> None:
     def strike(times: int) -> None:
         if number != "-":
@@ -316,7 +319,11 @@ def test_connecting(
     port = str(proxy.port)
     if fault == "nobody listens":
         proxy.stop_listening()
-    options = {"connection_timeout": 2, "retry": {"connect": {**QUICK, "attempts": 3}}}
+    options = {
+        "connection_timeout": 2,
+        "retry": {"connect": {**QUICK, "attempts": 3}},
+        "instrumentation": {"tracing": {"connect": True}},
+    }
 
     wrapper = make_alias(HOST="127.0.0.1", PORT=port, OPTIONS=options)
     strike(3)
@@ -332,12 +339,20 @@ def test_connecting(
         assert control.pending() == (0 if again == "yes" else 2)
     elif fault != "nobody listens":
         assert proxy.connections >= 3
+    (connecting,) = spans.get_finished_spans()
+    assert connecting.name.startswith("CONNECT")
+    assert connecting.status.status_code is StatusCode.ERROR
+    assert (connecting.attributes or {})["db.response.status_code"] == span
+    assert (connecting.attributes or {})["mssql.error.class"] == error_class
+    assert (connecting.attributes or {}).get("mssql.retry.attempt") == (3 if again == "yes" else None)
     mend()
 
     if number != "-" and again == "yes":
         strike(2)
         wrapper.ensure_connection()
         assert wrapper.is_usable()
+        *_, connecting = spans.get_finished_spans()
+        assert connecting.status.status_code is StatusCode.UNSET
 
 
 COMMIT_ROWS = [row[0] for row in table(["fault", "outcome"])]
