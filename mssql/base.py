@@ -24,6 +24,7 @@ from django.db.utils import NotSupportedError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
+import mssql.checks  # noqa: F401 -- registers them
 from mssql import errors, retry
 from mssql.client import DatabaseClient
 from mssql.connection_advice import connection_advice, distrusts_certificate
@@ -39,7 +40,7 @@ from mssql.connection_string import (
 )
 from mssql.creation import DatabaseCreation
 from mssql.cursor import Cursor
-from mssql.errors import Retry
+from mssql.errors import ConnectionState, Retry, TransactionState
 from mssql.features import DatabaseFeatures
 from mssql.instrumentation.conf import InstrumentationConfig
 from mssql.instrumentation.metrics import pool_metrics_for
@@ -398,6 +399,11 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         error = errors.describe(exception)
         if error is None:
             return exception
+        error = replace(
+            error, connection_state=ConnectionState.NOT_OPENED, transaction_state=TransactionState.NONE
+        )
+        if distrusts_certificate(error):
+            error = replace(error, retry=Retry.NEVER)
         advice = connection_advice(
             error,
             address=self.address,
@@ -413,7 +419,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
             f"Tried: {masked(conn_params['connection_string'])}",
         ]
         explained = type(exception)("\n".join(filter(None, lines)))
-        explained.sqlserver = replace(error, retry=Retry.NEVER) if distrusts_certificate(error) else error
+        explained.sqlserver = error
         return explained
 
     def _set_up(self, session: Session) -> None:
@@ -542,8 +548,8 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         if self.in_atomic_block:
             # The block has to end first; rolling back finds out whether there is a connection.
             return
-        lost = error.connection_state is errors.ConnectionState.BROKEN
-        if lost or (error.connection_state is errors.ConnectionState.UNKNOWN and not self.is_usable()):
+        lost = error.connection_state is ConnectionState.BROKEN
+        if lost or (error.connection_state is ConnectionState.UNKNOWN and not self.is_usable()):
             self._drop_connection()
 
     def _drop_connection(self) -> None:
