@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.dialogue import Dialogue
 from sqlserver_standin.handshake import Handshake
+from sqlserver_standin.mars import Multiplexer
 from sqlserver_standin.tds.packets import ProtocolError
 from sqlserver_standin.transport import ConnectionClosed, Transport
 
 if TYPE_CHECKING:
+    from sqlserver_standin.engine.session import Session
     from sqlserver_standin.server import Server
 
 logger = logging.getLogger("sqlserver_standin")
@@ -28,10 +30,11 @@ class Connection:
         self._server = server
         self._address = address
         self._transport = Transport(client)
+        self._session: Session | None = None
         self._dialogue: Dialogue | None = None
 
     def __str__(self) -> str:
-        spid = "" if self._dialogue is None else f", session {self._dialogue.session.spid}"
+        spid = "" if self._session is None else f", session {self._session.spid}"
         return f"client {self._address[0]}:{self._address[1]}{spid}"
 
     def fileno(self) -> int:
@@ -42,6 +45,10 @@ class Connection:
         try:
             admission = Handshake(self._server, self._transport, str(self._address[0])).run()
             if admission is not None:
+                self._session = admission.session
+            if admission is not None and admission.mars:
+                Multiplexer(self._server, self._transport, admission).run()
+            elif admission is not None:
                 self._dialogue = Dialogue(self._server, self._transport, admission)
                 while True:
                     self._dialogue.answer()
@@ -53,12 +60,12 @@ class Connection:
             logger.exception("%s: connection closed by a fault of the stand-in", self)
         finally:
             self._transport.close()
-            if self._dialogue is not None:
-                self._dialogue.session.close()
+            if self._session is not None:
+                self._session.close()
 
     @property
     def running(self) -> bool:
-        """Whether a request is being executed."""
+        """Whether a request is being executed that has to be watched; with MARS, another thread reads all the time."""
         return self._dialogue is not None and self._dialogue.running is not None
 
     def watch(self) -> None:

@@ -11,7 +11,6 @@ from sqlserver_standin.errors import NOT_SUPPORTED, unsupported
 from sqlserver_standin.events import Event, SqlError
 from sqlserver_standin.faults import ENDS_TRANSACTION, FaultKind, StatementFault, ends_connection
 from sqlserver_standin.journal import SentMessage
-from sqlserver_standin.procedures import Procedures
 from sqlserver_standin.response import Cancelled, Response
 from sqlserver_standin.tds import tokens
 from sqlserver_standin.tds.packets import PacketType, ProtocolError, Status
@@ -23,7 +22,7 @@ from sqlserver_standin.tds.requests import (
     parse_transaction_request,
 )
 from sqlserver_standin.tds.tokens import DoneStatus, Token
-from sqlserver_standin.transport import ConnectionClosed, Transport
+from sqlserver_standin.transport import ConnectionClosed, PacketLine
 
 if TYPE_CHECKING:
     from sqlserver_standin.handshake import Admission
@@ -38,15 +37,16 @@ _POLL_INTERVAL = 0.02
 class Dialogue:
     """The requests of one session and their answers."""
 
-    def __init__(self, server: Server, transport: Transport, admission: Admission) -> None:
+    def __init__(self, server: Server, line: PacketLine, admission: Admission) -> None:
         self.session = admission.session
         self.running: Response | None = None
         """The answer to the request that is being executed."""
         self._server = server
-        self._transport = transport
+        self._line = line
         self._packet_size = admission.packet_size
         self._application = admission.application
-        self._procedures = Procedures(admission.session)
+        self._procedures = admission.procedures
+        self._execution = admission.execution
         self._attention = False
         self._ended = False
 
@@ -54,12 +54,12 @@ class Dialogue:
 
     def watch(self) -> None:
         """Look for an attention, or the end of the connection, while a request runs."""
-        with self._transport.reading:
+        with self._line.reading:
             response = self.running
             if response is None or response.cancelled:
                 return
             try:
-                if self._transport.poll() is None:
+                if self._line.poll() is None:
                     return
                 self._attention = True
             except (ConnectionClosed, ProtocolError) as reason:
@@ -71,7 +71,7 @@ class Dialogue:
 
     def interrupt(self) -> None:
         """The server stops: end the request that runs."""
-        with self._transport.reading:
+        with self._line.reading:
             self._ended = True
             if self.running is not None:
                 self.running.cancelled = True
@@ -81,7 +81,7 @@ class Dialogue:
 
     def answer(self) -> None:
         """Read one message and answer it."""
-        kind, status, data = self._transport.read_message(_MESSAGE_LIMIT)
+        kind, status, data = self._line.read_message(_MESSAGE_LIMIT)
         response = self._response()
         if kind == PacketType.ATTENTION:
             # What it was meant to cancel has been answered already.
@@ -93,8 +93,9 @@ class Dialogue:
             response.finish()
             return
         if status & (Status.RESET_CONNECTION | Status.RESET_CONNECTION_SKIP_TRANSACTION):
-            self._procedures.reset()
-            self.session.reset()
+            with self._execution:
+                self._procedures.reset()
+                self.session.reset()
             response.write(tokens.RESET_ACKNOWLEDGEMENT)
         match kind:
             case PacketType.SQL_BATCH:
@@ -112,7 +113,7 @@ class Dialogue:
 
     def _response(self) -> Response:
         return Response(
-            self._transport,
+            self._line,
             packet_size=self._packet_size,
             spid=self.session.spid,
             server_name=self._server.instance.server_name,
@@ -182,8 +183,15 @@ class Dialogue:
     def _run(self, response: Response, sql: str, work: Callable[[], None]) -> None:
         """Run a request, with the fault that is armed for it, and end its answer."""
         fault = self._server.faults.take_statement(sql) if self._server.faults.armed else None
+        waited = not self._execution.acquire(blocking=False)
+        if waited:
+            self._execution.acquire()
         self.running = response
         try:
+            if waited:
+                self.watch()  # The attention may have come while another dialogue executed.
+            if response.cancelled:
+                raise Cancelled
             if fault is None:
                 work()
             else:
@@ -201,6 +209,7 @@ class Dialogue:
                 response.done(Token.DONE, DoneStatus.ERROR)
         finally:
             attention = self._stop_running()
+            self._execution.release()
         if self._ended:
             raise ConnectionClosed("the client left while its request ran")
         if attention:
@@ -214,7 +223,7 @@ class Dialogue:
 
     def _stop_running(self) -> bool:
         """From here on the watcher leaves this connection alone. Says whether it saw an attention."""
-        with self._transport.reading:
+        with self._line.reading:
             self.running = None
             attention, self._attention = self._attention, False
         return attention

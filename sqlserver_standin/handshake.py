@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlserver_standin.errors import NOT_SUPPORTED, sql_error, text, unsupported
 from sqlserver_standin.events import EnvironmentChange, Message, SqlError
+from sqlserver_standin.procedures import Procedures
 from sqlserver_standin.response import Response
 from sqlserver_standin.tds import tokens
 from sqlserver_standin.tds.login import (
@@ -52,6 +54,10 @@ class Admission:
     session: Session
     packet_size: int
     application: str
+    mars: bool
+    procedures: Procedures
+    execution: threading.Lock
+    """Held while a request is executed: with MARS, several dialogues share the session."""
 
 
 class Handshake:
@@ -65,8 +71,11 @@ class Handshake:
     def run(self) -> Admission | None:
         """None when the login was refused; the client has been told why."""
         self._transport.socket.settimeout(_TIMEOUT)
-        encryption = self._agree(parse_prelogin(self._read(PacketType.PRELOGIN)).encryption)
-        answer, _ = frame(PacketType.TABULAR_RESULT, build_prelogin(encryption), DEFAULT_PACKET_SIZE)
+        prelogin = parse_prelogin(self._read(PacketType.PRELOGIN))
+        encryption = self._agree(prelogin.encryption)
+        answer, _ = frame(
+            PacketType.TABULAR_RESULT, build_prelogin(encryption, mars=prelogin.mars), DEFAULT_PACKET_SIZE
+        )
         self._transport.send(answer)
         if encryption is not Encryption.NOT_SUPPORTED:
             assert self._server.tls is not None
@@ -79,9 +88,11 @@ class Handshake:
         except SqlError as refusal:
             self._refuse(login, refusal)
             return None
-        admission = self._admit(login, session, encrypted=encryption is Encryption.ON)
+        packet_size = self._admit(login, session, encrypted=encryption is Encryption.ON)
         self._transport.socket.settimeout(None)
-        return admission
+        return Admission(
+            session, packet_size, login.application_name, prelogin.mars, Procedures(session), threading.Lock()
+        )
 
     def _read(self, expected: PacketType) -> bytes:
         kind, _, data = self._transport.read_message(_MESSAGE_LIMIT)
@@ -150,7 +161,8 @@ class Handshake:
         response.done(Token.DONE, DoneStatus.ERROR)
         response.finish()
 
-    def _admit(self, login: Login, session: Session, *, encrypted: bool) -> Admission:
+    def _admit(self, login: Login, session: Session, *, encrypted: bool) -> int:
+        """Tell the client that it is in; returns the packet size."""
         asked = login.packet_size or DEFAULT_PACKET_SIZE
         limit = _TLS_PACKET_SIZE if encrypted else MAXIMUM_PACKET_SIZE
         packet_size = max(MINIMUM_PACKET_SIZE, min(asked, limit))
@@ -170,4 +182,4 @@ class Handshake:
             )
         response.done(Token.DONE)
         response.finish()
-        return Admission(session, packet_size, login.application_name)
+        return packet_size

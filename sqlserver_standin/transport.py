@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from abc import ABC, abstractmethod
 
 from sqlserver_standin.tds.packets import (
     HEADER_SIZE,
@@ -24,33 +25,30 @@ class ConnectionClosed(Exception):
     """The client is gone."""
 
 
-class Transport:
-    """Reads and writes packets on a socket.
+Packet = tuple[int, int, bytes]
+"""Type, status and payload."""
 
-    One thread owns a transport. While that thread executes a statement, the watcher may look for an attention
-    with `poll`; `reading` keeps the two apart, and `_tls_lock` keeps a TLS read apart from a TLS write.
-    """
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.socket = connection
+class PacketLine(ABC):
+    """Where a dialogue's packets come from and go to: a connection, or one of several sessions on it."""
+
+    def __init__(self) -> None:
         self.reading = threading.Lock()
-        self._input = b""
-        self._tls: ssl.SSLObject | None = None
-        self._tls_input = ssl.MemoryBIO()
-        self._tls_output = ssl.MemoryBIO()
-        self._tls_lock = threading.Lock()
+        """Keeps a dialogue's own thread apart from the one that looks for an attention while it executes."""
 
-    # -- reading ---------------------------------------------------------------------------------------------
+    @abstractmethod
+    def read_packet(self) -> Packet:
+        """Wait for a packet."""
 
-    def read_packet(self) -> tuple[int, int, bytes]:
-        """Wait for a packet: its type, its status and its payload."""
-        while True:
-            packet = self._take_packet()
-            if packet is not None:
-                return packet
-            self._fill(0)
+    @abstractmethod
+    def poll(self) -> Packet | None:
+        """The next packet if it is an attention that has arrived whole; anything else stays for `read_packet`."""
 
-    def read_message(self, limit: int) -> tuple[int, int, bytes]:
+    @abstractmethod
+    def send(self, data: bytes) -> None:
+        """Write packets."""
+
+    def read_message(self, limit: int) -> Packet:
         """Wait for a message: the type and status of its first packet (with IGNORE from its last), its payload."""
         kind, status, payload = self.read_packet()
         if status & Status.END_OF_MESSAGE:
@@ -68,20 +66,43 @@ class Transport:
             if next_status & Status.END_OF_MESSAGE:
                 return kind, status | (next_status & Status.IGNORE), b"".join(parts)
 
-    def poll(self) -> tuple[int, int, bytes] | None:
-        """The next packet if it is an attention that has arrived whole; anything else stays for `read_packet`."""
+
+class Transport(PacketLine):
+    """Reads and writes packets on a socket; `_tls_lock` keeps a TLS read apart from a TLS write."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self.socket = connection
+        self._input = b""
+        self._tls: ssl.SSLObject | None = None
+        self._tls_input = ssl.MemoryBIO()
+        self._tls_output = ssl.MemoryBIO()
+        self._tls_lock = threading.Lock()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def read_packet(self) -> Packet:
+        while True:
+            packet = self._take_packet()
+            if packet is not None:
+                return packet
+            self._fill(0)
+
+    def read_exactly(self, size: int) -> bytes:
+        """Wait for ``size`` bytes, whatever they are."""
+        while len(self._input) < size:
+            self._fill(0)
+        data, self._input = self._input[:size], self._input[size:]
+        return data
+
+    def poll(self) -> Packet | None:
         with contextlib.suppress(BlockingIOError):
             self._fill(socket.MSG_DONTWAIT)
         if self._input and self._input[0] == PacketType.ATTENTION:
             return self._take_packet()
         return None
 
-    @property
-    def has_input(self) -> bool:
-        """Whether bytes wait that `read_packet` has not handed out."""
-        return bool(self._input)
-
-    def _take_packet(self) -> tuple[int, int, bytes] | None:
+    def _take_packet(self) -> Packet | None:
         data = self._input
         if len(data) < HEADER_SIZE:
             return None
@@ -124,7 +145,6 @@ class Transport:
     # -- writing ---------------------------------------------------------------------------------------------
 
     def send(self, data: bytes) -> None:
-        """Write packets."""
         if self._tls is not None:
             with self._tls_lock:
                 self._tls.write(data)

@@ -39,6 +39,7 @@ class Prelogin:
     """The options of a client's PRELOGIN that the server acts on."""
 
     encryption: Encryption
+    mars: bool = False
 
 
 def parse_prelogin(data: bytes) -> Prelogin:
@@ -63,18 +64,18 @@ def parse_prelogin(data: bytes) -> Prelogin:
     value = raw[0] & 0x7F if raw else Encryption.NOT_SUPPORTED
     if value not in Encryption._value2member_map_:
         raise ProtocolError(f"PRELOGIN asks for the unknown encryption mode {value}")
-    return Prelogin(Encryption(value))
+    return Prelogin(Encryption(value), mars=options.get(_Option.MARS, b"")[:1] == b"\x01")
 
 
-def build_prelogin(encryption: Encryption) -> bytes:
-    """The server's answer: version, encryption, no named instance, no MARS."""
+def build_prelogin(encryption: Encryption, *, mars: bool) -> bytes:
+    """The server's answer: version, encryption, no named instance, and MARS as the client wants it."""
     major, minor, build = PRODUCT_VERSION
     options = [
         (_Option.VERSION, struct.pack(">BBHH", major, minor, build, 0)),
         (_Option.ENCRYPTION, bytes([encryption])),
         (_Option.INSTANCE, b"\x00"),
         (_Option.THREAD_ID, b""),
-        (_Option.MARS, b"\x00"),
+        (_Option.MARS, bytes([mars])),
     ]
     offset = 5 * len(options) + 1
     head = b""

@@ -23,6 +23,7 @@ from tests.sqlserver_standin.wire_support import (
     login7,
     nvarchar,
     parse_answer,
+    smp,
 )
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -189,6 +190,18 @@ def test_packets_in_any_order(
         for kind, payload, status in packets:
             with contextlib.suppress(OSError):
                 client.send(kind, payload, status=status)
+        survives(client, log, bystander)
+
+
+@FUZZ
+@given(data=st.data())
+def test_broken_multiplexing(data: st.DataObject, echo: Server, log: Log, bystander: RawClient) -> None:
+    message = batch("echo")
+    packet = struct.pack(">BBHHBB", 1, 1, len(message) + 8, 0, 1, 0) + message
+    whole = smp(0x01, 0) + smp(0x08, 0, packet, sequence=1) + smp(0x01, 1) + smp(0x08, 1, packet, sequence=1)
+    with RawClient(echo.port) as client:
+        client.log_in(mars=True)
+        client.socket.sendall(data.draw(mutations(whole + smp(0x04, 0))))
         survives(client, log, bystander)
 
 

@@ -33,6 +33,7 @@ from tests.sqlserver_standin.wire_support import (
     nvarchar,
     odbc_connect,
     parse_answer,
+    smp,
 )
 
 DONE, DONE_PROCEDURE, DONE_IN_PROCEDURE = 0xFD, 0xFE, 0xFF
@@ -570,6 +571,78 @@ class TestSession:
                 client.send(1, message[start : start + 504], status=int(last))
             client.receive()
         assert echo.instance.executed[-1][0] == "echo " + "x" * 10_000
+
+
+class TestMars:
+    @pytest.fixture(params=["no", "yes"])
+    def mars(self, request: pytest.FixtureRequest, echo: Server) -> Iterator[Any]:
+        connection = odbc_connect(echo, encrypt=request.param, MARS_Connection="yes")
+        yield connection
+        connection.close()
+
+    def test_several_results_are_read_at_once(self, mars: Any) -> None:
+        first, second = mars.cursor(), mars.cursor()
+        first.execute("rows 20000")
+        assert first.fetchone().id == 0
+        second.execute("rows 5000")
+        for number in range(1, 5000):
+            assert first.fetchone().id == number
+            assert second.fetchone().id == number - 1
+        assert len(first.fetchall()) == 15_000
+        assert len(second.fetchall()) == 1
+
+    def test_without_mars_the_driver_refuses_that(self, connection: Any) -> None:
+        first, second = connection.cursor(), connection.cursor()
+        first.execute("rows 20000")
+        with pytest.raises(pyodbc.Error, match="Connection is busy"):
+            second.execute("rows 3")
+
+    def test_large_parameters_pass_the_window(self, mars: Any) -> None:
+        text = "é" * 500_000
+        assert mars.execute("echo ?", text).fetchone()[0] == text
+
+    def test_a_timeout_cancels_its_own_statement(self, mars: Any) -> None:
+        first = mars.execute("rows 20000")
+        first.fetchone()
+        mars.timeout = 1
+        with pytest.raises(pyodbc.OperationalError, match="HYT00"):
+            mars.cursor().execute("sleep 30")
+        assert len(first.fetchall()) == 19_999
+
+    def test_prepared_statements_belong_to_the_connection(self, echo: Server, mars: Any) -> None:
+        cursors = [mars.cursor() for _ in range(10)]
+        for number, cursor in enumerate(cursors):
+            cursor.execute("echo ?", number)
+        assert [fetch(cursor) for cursor in cursors] == [[(number,)] for number in range(10)]
+        assert len(echo.instance.sessions) == 1
+
+    @pytest.mark.parametrize(
+        ("packets", "reason"),
+        [
+            ([b"\x52\x01" + bytes(14)], "no SMP packet"),
+            ([smp(0x01, 0), smp(0x01, 0)], "can't be opened"),
+            ([smp(0x08, 3, sequence=1)], "not open"),
+            ([smp(0x01, 0), smp(0x03, 0)], "flags 0x03"),
+            ([smp(0x01, 0), smp(0x08, 0, b"x", sequence=5)], "follows packet 0"),
+            (
+                [smp(0x01, 0), smp(0x08, 0, b"\x01\x01\x00\x03\x00\x00\x01\x00", sequence=1)],
+                "a length of 3 bytes",
+            ),
+            (
+                [smp(0x01, 0), smp(0x08, 0, b"\x63\x01\x00\x08\x00\x00\x01\x00", sequence=1)],
+                "a packet of type 99",
+            ),
+        ],
+    )
+    def test_broken_multiplexing_closes_the_connection(
+        self, echo: Server, caplog: pytest.LogCaptureFixture, packets: list[bytes], reason: str
+    ) -> None:
+        with RawClient(echo.port) as client:
+            client.log_in(mars=True)
+            for packet in packets:
+                client.socket.sendall(packet)
+            assert client.closed()
+        _until(lambda: reason in caplog.text)
 
 
 class TestFaults:

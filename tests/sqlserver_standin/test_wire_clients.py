@@ -218,6 +218,27 @@ def test_output_parameters_and_return_values_arrive(server: Server) -> None:
     connection.close()
 
 
+def test_mars_reads_and_writes_within_one_transaction(server: Server) -> None:
+    text = f"Server={server.host},{server.port};UID={server.user};PWD={server.password};DATABASE=master"
+    connection = pyodbc.connect(
+        f"Driver={driver_path()};{text};Encrypt=no;MARS_Connection=yes", autocommit=False
+    )
+    reader, writer = connection.cursor(), connection.cursor()
+    writer.execute("CREATE TABLE wire_mars (id int PRIMARY KEY, doubled int NULL)")
+    writer.execute("INSERT INTO wire_mars (id) SELECT value FROM GENERATE_SERIES(1, 3000)")
+    reader.execute("SELECT id FROM wire_mars ORDER BY id")
+    for _ in range(100):
+        (number,) = reader.fetchone()
+        writer.execute("UPDATE wire_mars SET doubled = ? WHERE id = ?", number * 2, number)
+    assert len(reader.fetchall()) == 2900
+    assert tuple(
+        writer.execute("SELECT COUNT(*), SUM(doubled) FROM wire_mars WHERE doubled > 0").fetchone()
+    ) == (100, 10100)
+    connection.rollback()
+    assert writer.execute("SELECT OBJECT_ID(N'wire_mars')").fetchone()[0] is None
+    connection.close()
+
+
 def test_arrays_of_parameters_are_inserted(server: Server) -> None:
     connection = _odbc("no")(server)
     connection.execute("CREATE TABLE #array (number int NOT NULL, name nvarchar(20))")

@@ -231,8 +231,8 @@ class RawClient:
             return False
         return True
 
-    def log_in(self, **options: Any) -> bytes:
-        self.send(18, PRELOGIN)
+    def log_in(self, *, mars: bool = False, **options: Any) -> bytes:
+        self.send(18, PRELOGIN_MARS if mars else PRELOGIN)
         self.receive()
         self.send(16, login7(**options))
         return self.receive()
@@ -240,6 +240,13 @@ class RawClient:
 
 # VERSION and ENCRYPTION (not supported), nothing else.
 PRELOGIN = bytes.fromhex("00000b00060100110001ff") + bytes(6) + b"\x02"
+
+PRELOGIN_MARS = bytes.fromhex("000010000601001600010400170001ff") + bytes(6) + b"\x02\x01"
+
+
+def smp(flag: int, number: int, data: bytes = b"", *, sequence: int = 0, window: int = 4) -> bytes:
+    """A packet of the Session Multiplex Protocol."""
+    return struct.pack("<BBHIII", 0x53, flag, number, 16 + len(data), sequence, window) + data
 
 
 def login7(
