@@ -87,6 +87,12 @@ class _SelectState:
     lockable: bool = True
 
 
+def _row_lock(hints: Sequence[str]) -> tuple[str, str]:
+    """The strength of FOR … that table hints ask for ("" for none), and what to do about locked rows."""
+    strength = "UPDATE" if _WRITE_LOCKS & set(hints) else "SHARE" if _SHARED_LOCKS & set(hints) else ""
+    return strength, " SKIP LOCKED" if "READPAST" in hints else " NOWAIT" if "NOWAIT" in hints else ""
+
+
 def _below(node: ast.Node) -> Iterator[ast.Node]:
     """``node`` and what is below it, without queries inside it."""
     yield node
@@ -778,14 +784,9 @@ class QueryTranslator(ExpressionTranslator):
         if "TABLOCKX" in hints or ("TABLOCK" in hints and _WRITE_LOCKS & set(hints)):
             self.before.append(f"LOCK TABLE {pg_name} IN EXCLUSIVE MODE")
             return f"{pg_name} AS {alias}"
-        strength = ""
-        if _WRITE_LOCKS & set(hints):
-            strength = "UPDATE"
-        elif _SHARED_LOCKS & set(hints):
-            strength = "SHARE"
+        strength, wait = _row_lock(hints)
         if not strength:
             return f"{pg_name} AS {alias}"
-        wait = " SKIP LOCKED" if "READPAST" in hints else " NOWAIT" if "NOWAIT" in hints else ""
         if optional or not self.state.lockable:
             # PostgreSQL locks neither groups nor the optional side of an outer join: lock the rows beneath.
             return f"(SELECT * FROM {pg_name} FOR {strength}{wait}) AS {alias}"
@@ -815,6 +816,8 @@ class QueryTranslator(ExpressionTranslator):
                 return f"{left} CROSS JOIN LATERAL {right}"
             return f"{left} LEFT JOIN LATERAL {right} ON true"
         left = self.source(node.left, optional=optional or node.kind in ("RIGHT", "FULL"))
+        if node.kind == "LEFT" and isinstance(node.right, ast.TableSource) and _row_lock(node.right.hints)[0]:
+            return self._left_join_locked(left, node.right, node.condition)
         right = self.source(node.right, optional=optional or node.kind in ("LEFT", "FULL"))
         if isinstance(node.right, ast.Join):
             right = f"({right})"
@@ -824,6 +827,18 @@ class QueryTranslator(ExpressionTranslator):
         with self.inside("on"):
             condition = self.condition(node.condition)
         return f"{left} {node.kind} JOIN {right} ON {condition}"
+
+    def _left_join_locked(self, left: str, node: ast.TableSource, condition: ast.Condition | None) -> str:
+        """LEFT JOIN of a table with a locking hint: a subquery finds and locks the rows that match."""
+        assert condition is not None
+        strength, wait = _row_lock(node.hints)
+        table = self.find_table(node.name)
+        alias = self.pg_alias(node.alias or table.name)
+        self.scope.add(table_relation(table, node.alias, alias, nullable=True))
+        with self.inside("on"):
+            matching = self.condition(condition)
+        rows = f"SELECT {alias}.* FROM {table.pg_name} AS {alias} WHERE {matching} FOR {strength} OF {alias}{wait}"
+        return f"{left} LEFT JOIN LATERAL ({rows}) AS {alias} ON true"
 
     def _derived(self, node: ast.DerivedTable, optional: bool, lateral: bool) -> str:
         scope = self.scope

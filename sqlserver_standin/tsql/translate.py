@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from sqlserver_standin.events import Column, SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.dml import DataTranslator, Modified
-from sqlserver_standin.tsql.expressions import Context, children
+from sqlserver_standin.tsql.expressions import Context, descendants
 from sqlserver_standin.tsql.parse import unsupported
 from sqlserver_standin.tsql.queries import Output, Translated
 from sqlserver_standin.tsql.scope import Scope, table_relation
@@ -160,7 +160,7 @@ class Translator:
         self, node: ast.Node, table: Table | None = None, target: SqlType | None = None
     ) -> tuple[str, SqlType]:
         """A DEFAULT, CHECK, computed column or index predicate, as SQL over the table's bare columns."""
-        if any(isinstance(each, ast.Query) for each in _everything(node)):
+        if any(isinstance(each, ast.Query) for each in (node, *descendants(node))):
             raise SqlError(
                 1046,
                 "Subqueries are not allowed in this context. Only scalar expressions are allowed.",
@@ -175,12 +175,6 @@ class Translator:
         if target is not None:
             value = convert(value, target)
         return value.sql, value.type
-
-
-def _everything(node: ast.Node) -> Iterator[ast.Node]:
-    yield node
-    for child in children(node):
-        yield from _everything(child)
 
 
 def _bare(table: Table) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -372,3 +373,94 @@ def test_columns_of_different_collations_conflict(client: Client) -> None:
     )
     assert client.rows("SELECT 1 FROM #c WHERE a = b COLLATE Latin1_General_CI_AS") == [(1,)]
     client.events("DROP TABLE #c")
+
+
+@pytest.fixture
+def stock() -> Iterator[tuple[Client, Client]]:
+    """Two sessions over a committed table."""
+    one, two = new_client(), new_client()
+    one.events(
+        "CREATE TABLE stock (id int PRIMARY KEY, part int NULL, n int); INSERT INTO stock VALUES (1, 2, 5), (2, NULL, 5)"
+    )
+    two.events("SET LOCK_TIMEOUT 50")
+    yield one, two
+    for client in (one, two):
+        client.events("IF @@TRANCOUNT > 0 ROLLBACK")
+    one.events("DROP TABLE stock")
+    for client in (one, two):
+        client.session.close()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT n FROM stock WITH (UPDLOCK) WHERE id = 1",
+        "SELECT TOP 1 n FROM stock WITH (UPDLOCK, ROWLOCK) ORDER BY id",
+        "SELECT a.n FROM stock a LEFT JOIN stock b WITH (UPDLOCK) ON b.part = a.id WHERE a.id = 2",
+        "SELECT SUM(n) FROM stock WITH (UPDLOCK) WHERE id = 1",
+        "SELECT n FROM stock WITH (TABLOCKX) WHERE id = 2",
+        "UPDATE stock SET n = 0 WHERE id = 1",
+    ],
+)
+def test_a_locking_hint_makes_others_wait_for_those_rows(stock: tuple[Client, Client], query: str) -> None:
+    one, two = stock
+    one.events("BEGIN TRANSACTION")
+    one.events(query)
+    assert two.rows("SELECT n FROM stock WHERE id = 1") == [
+        (5,)
+    ]  # readers don't wait: READ_COMMITTED_SNAPSHOT
+    assert two.error("UPDATE stock SET n = 1 WHERE id = 1") == (
+        1222,
+        "Lock request time out period exceeded.",
+    )
+
+
+def test_rows_that_no_hint_locks_stay_free(stock: tuple[Client, Client]) -> None:
+    one, two = stock
+    one.events(
+        "BEGIN TRANSACTION; SELECT a.n FROM stock a LEFT JOIN stock b WITH (UPDLOCK) ON b.part = a.id WHERE a.id = 2"
+    )
+    assert done_counts(two, "UPDATE stock SET n = 1 WHERE id = 2") == [1]
+
+
+def test_readpast_leaves_locked_rows_out_and_nowait_fails_at_once(stock: tuple[Client, Client]) -> None:
+    one, two = stock
+    one.events("BEGIN TRANSACTION; SELECT n FROM stock WITH (UPDLOCK) WHERE id = 1")
+    assert two.rows("SELECT id FROM stock WITH (UPDLOCK, READPAST)") == [(2,)]
+    assert done_counts(two, "DELETE TOP (5) FROM stock WITH (READPAST)") == [1]
+    two.events("SET LOCK_TIMEOUT -1")
+    assert two.error("SELECT id FROM stock WITH (UPDLOCK, NOWAIT)")[0] == 1222
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE stock SET n = n + 1 WHERE id = 1",
+        "UPDATE s SET n = s.n + 1 FROM stock s INNER JOIN (VALUES (1)) v(id) ON v.id = s.id",
+        "MERGE stock AS t USING (VALUES (1)) AS s (id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET n = t.n + 1;",
+    ],
+)
+def test_changes_of_two_sessions_add_up(stock: tuple[Client, Client], change: str) -> None:
+    stock[1].events("SET LOCK_TIMEOUT -1")
+
+    def work(client: Client) -> None:
+        for _ in range(25):
+            client.events(change)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, stock))
+    assert stock[0].value("SELECT n FROM stock WHERE id = 1") == 55
+
+
+def test_merge_with_holdlock_inserts_a_key_once(stock: tuple[Client, Client]) -> None:
+    stock[1].events("SET LOCK_TIMEOUT -1")
+    upsert = """MERGE stock WITH (HOLDLOCK) AS t USING (VALUES ({0})) AS s (id) ON t.id = s.id
+                WHEN MATCHED THEN UPDATE SET n = t.n + 1 WHEN NOT MATCHED THEN INSERT (id, n) VALUES (s.id, 1);"""
+
+    def work(client: Client) -> None:
+        for key in range(100, 130):
+            client.events(upsert.format(key))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, stock))
+    assert stock[0].value("SELECT SUM(n) FROM stock WHERE id >= 100") == 60
