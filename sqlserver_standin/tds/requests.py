@@ -65,6 +65,10 @@ _PROCEDURE_NUMBERS = {
     15: "sp_unprepare",
 }
 _BY_NUMBER = 0xFFFF
+_MOST_PARAMETERS = 2100
+"""Of a call: sp_executesql needs two of them itself, sp_prepexec three
+(https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server)."""
+
 _SEPARATORS = (0x80, 0xFE, 0xFF)
 _BY_REFERENCE = 0x01
 _ENCRYPTED = 0x08
@@ -96,6 +100,12 @@ def _parse_call(buffer: Buffer) -> Call:
     parameters: list[Parameter] = []
     while not buffer.exhausted and buffer.peek() not in _SEPARATORS:
         parameters.append(_parse_parameter(buffer, len(parameters) + 1))
+        if len(parameters) > _MOST_PARAMETERS:
+            raise SqlError(
+                8003,
+                "The incoming request has too many parameters. The server supports a maximum of "
+                f"{_MOST_PARAMETERS} parameters. Reduce the number of parameters and resend the request.",
+            )
     return Call(name, tuple(parameters))
 
 

@@ -187,9 +187,17 @@ class TestStatements:
         connection.close()
 
     def test_2100_parameters_travel_in_many_packets(self, echo: Server, connection: Any) -> None:
-        values = list(range(2098))
-        row = connection.execute(f"echo {','.join('?' * 2098)}", values).fetchone()
+        # sp_prepexec needs three of them: its handle, the declarations, the statement.
+        values = list(range(2097))
+        row = connection.execute(f"echo {','.join('?' * 2097)}", values).fetchone()
         assert list(row) == values
+
+    def test_more_parameters_are_8003_and_the_connection_lives_on(
+        self, echo: Server, connection: Any
+    ) -> None:
+        with pytest.raises(pyodbc.ProgrammingError, match=r"supports a maximum of 2100 parameters.*\(8003\)"):
+            connection.execute(f"echo {','.join('?' * 2098)}", list(range(2098)))
+        assert tuple(connection.execute("echo ?", 1).fetchone()) == (1,)
 
     def test_parameters_carry_their_declared_types(self, echo: Server, connection: Any) -> None:
         cursor = connection.cursor()
