@@ -232,6 +232,7 @@ def test_a_transaction(
     if row.transaction == "again":
         # A handled retry is no error, but it can be found.
         assert first.status.status_code is StatusCode.UNSET
+        assert 0 <= (first.attributes or {})["mssql.retry.delay"] < 1
         assert [(span.attributes or {}).get("mssql.retry.attempt") for span in (first, *rest)] == [1, 2, None]
     else:
         assert first.status.status_code is StatusCode.ERROR
