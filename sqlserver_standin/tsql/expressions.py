@@ -683,7 +683,7 @@ class ExpressionTranslator:
             # A subquery of its own runs once; a function in a filter runs for every row.
             call = f"(SELECT {call})"
         if is_string(function.result):
-            return string(call, function.result)
+            return Value(f"{call}::{pg_type(function.result)}", function.result)
         return Value(call, function.result)
 
     def _user_function(self, node: ast.Call) -> Value:

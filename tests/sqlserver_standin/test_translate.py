@@ -111,6 +111,8 @@ def test_text_sorts_and_groups_without_case(client: Client) -> None:
         ("SELECT DISTINCT kind FROM product ORDER BY kind DESC", [("fruit",), (None,)]),
         ("SELECT name FROM product ORDER BY CASE WHEN kind IS NULL THEN 0 ELSE 1 END, name",
          [("Chair",), ("Apple",), ("banana",)]),
+        ("SELECT QUOTENAME(OBJECT_NAME(object_id)) + '.' + UPPER(name) FROM sys.columns "
+         "WHERE object_id = OBJECT_ID('line') AND name = 'id'", [("[line].ID",)]),
         ("SELECT (SELECT MAX(quantity) FROM line WHERE product_id = product.id) FROM product WHERE id = 1", [(7,)]),
         ("SELECT id FROM product p WHERE EXISTS (SELECT 1 FROM line WHERE product_id = p.id AND quantity > 6)",
          [(1,)]),
@@ -380,7 +382,8 @@ def stock() -> Iterator[tuple[Client, Client]]:
     """Two sessions over a committed table."""
     one, two = new_client(), new_client()
     one.events(
-        "CREATE TABLE stock (id int PRIMARY KEY, part int NULL, n int); INSERT INTO stock VALUES (1, 2, 5), (2, NULL, 5)"
+        """CREATE TABLE stock (id int PRIMARY KEY, part int NULL, n int);
+           INSERT INTO stock VALUES (1, 2, 5), (2, NULL, 5)"""
     )
     two.events("SET LOCK_TIMEOUT 50")
     yield one, two
