@@ -16,8 +16,8 @@ from mssql.errors import ErrorClass
 from mssql.instrumentation import plan_capture
 from mssql.instrumentation.conf import InstrumentationConfig
 from mssql.instrumentation.deadlock_capture import DeadlockObserver
-from mssql.instrumentation.observer import Observer
-from mssql.instrumentation.statement import Statement, StatementKind
+from mssql.instrumentation.observer import Observer, Retry
+from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 
 MAX_STATEMENTS = 2_000
 
@@ -30,6 +30,7 @@ class Collector:
 
     actual_plans: bool = False
     statements: list[dict[str, Any]] = field(default_factory=list)
+    retries: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
     started_ns: int = field(default_factory=time.time_ns)
     _ids: count[int] = field(default_factory=lambda: count(1))
@@ -67,6 +68,19 @@ class Collector:
             record["plan_source"] = statement.plan.source
             self._plans[record["id"]] = statement.plan.xml
 
+    def add_retry(self, retry: Retry, connection: ConnectionInfo) -> None:
+        """Note that something failed and is tried again after a while."""
+        self.retries.append(
+            {
+                "alias": connection.alias,
+                "scope": retry.scope,
+                "attempt": retry.attempt,
+                "delay_ms": retry.delay_s * 1000,
+                "number": retry.error.number,
+                "class": retry.error.error_class.value.replace("_", " "),
+            }
+        )
+
     @property
     def plans(self) -> dict[str, str]:
         """Showplan XML by statement id."""
@@ -93,6 +107,11 @@ class CollectingObserver(Observer):
         collector = _current.get()
         if collector is not None:
             collector.note_plan(statement)
+
+    def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
+        collector = _current.get()
+        if collector is not None:
+            collector.add_retry(retry, connection)
 
     def wants_actual_plan(self, statement: Statement) -> bool:
         collector = _current.get()
@@ -123,6 +142,7 @@ def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, 
         "in_transaction": statement.in_transaction,
         "ended_at": statement.ended_ns / 1e9,
         "attempt": statement.attempt,
+        "retried": statement.handled,
         "plan_source": None,
         "explainable": plan_capture.can_be_estimated(statement.kind, statement.sql, statement.is_batch),
     }

@@ -87,6 +87,7 @@ class SQLServerPanel(Panel):
         elapsed_ms = (time.time_ns() - self.collector.started_ns) / 1e6
         stats = summarise(
             self.collector.statements,
+            retries=self.collector.retries,
             dropped=self.collector.dropped,
             elapsed_ms=elapsed_ms,
             slow_ms=toolbar_settings.get_config()["SQL_WARNING_THRESHOLD"],

@@ -18,7 +18,14 @@ N_PLUS_ONE = 3
 COLOURS = ("#3b82c4", "#e08600", "#2a9d6f", "#7c5cc4", "#be185d", "#0f8b8d", "#8a6d1d", "#64748b")
 
 
-def summarise(records: list[Record], *, dropped: int, elapsed_ms: float, slow_ms: float) -> dict[str, Any]:
+def summarise(
+    records: list[Record],
+    *,
+    retries: list[Record],
+    dropped: int,
+    elapsed_ms: float,
+    slow_ms: float,
+) -> dict[str, Any]:
     """Everything that the templates need, as JSON can hold it."""
     queries = [record for record in records if record["kind"] not in ("transaction", "connect")]
     _number_transactions(records)
@@ -44,10 +51,26 @@ def summarise(records: list[Record], *, dropped: int, elapsed_ms: float, slow_ms
         "elapsed_ms": elapsed_ms,
         "rows": sum(_rows(record) or 0 for record in queries),
         "errors": sum("error" in record for record in records),
-        "retries": sum(record["attempt"] > 1 for record in records),
+        "retries": retries,
+        # What was waited, and what the attempts that failed had done already.
+        "retry_wait_ms": sum(retry["delay_ms"] for retry in retries),
+        "retry_work_ms": _repeated_ms(records),
         "slow": sum(record["slow"] for record in queries),
         "n_plus_one": sum(group["n_plus_one"] for group in groups),
     }
+
+
+def _repeated_ms(records: Iterable[Record]) -> float:
+    """The time of attempts that came to nothing: of each failed statement, and of its transaction before it."""
+    total = 0.0
+    transactions: dict[Any, float] = defaultdict(float)
+    for record in records:
+        key = (record["alias"], record["transaction"])
+        transactions[key] += record["duration_ms"]
+        if record["retried"]:
+            total += transactions[key] if record["transaction"] is not None else record["duration_ms"]
+            transactions[key] = 0.0
+    return total
 
 
 def _rows(record: Record) -> int | None:

@@ -67,7 +67,7 @@ def can_be_bracketed(statement: Statement) -> bool:
 
 def declared_parameters(statement: Statement) -> list[Declared]:
     """The statement's parameters with the types that the cursor declared for them."""
-    return declare(statement.params, getattr(statement, "declarations", None))
+    return declare(statement.params, statement.declarations)
 
 
 def estimate(alias: str, sql: str, parameters: Sequence[Declared], *, database: str = "") -> CapturedPlan:

@@ -11,6 +11,7 @@ from opentelemetry._logs import SeverityNumber
 from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import ConnectionAttributes, operation
 from mssql.instrumentation.plan_source import CapturedPlan
+from mssql.instrumentation.query_log import is_wanted
 from mssql.instrumentation.statement import Statement
 from mssql.showplan import Severity, redact
 from mssql.showplan.redact import redact_sql
@@ -66,7 +67,7 @@ class PlanEvents:
         """The plan without values: as XML where it is within the limit, else its tree and findings as text."""
         found = captured.findings
         severity = _SEVERITIES.get(found[0].severity, SeverityNumber.DEBUG) if found else SeverityNumber.DEBUG
-        if not self._events.enabled(severity_number=severity, event_name=EVENT):
+        if not is_wanted(self._events, EVENT, severity):
             return
         body, format_ = redact(captured.xml), "xml"
         if len(body.encode("utf-8")) > max_bytes:

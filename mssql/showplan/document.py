@@ -8,7 +8,7 @@ from xml.parsers import expat
 # A plan comes from a server, a file or a colleague's mail. Real ones stay far below these limits: some
 # megabytes, some hundred levels. A hostile one must not cost more than a second to refuse.
 MAX_BYTES = 16 * 1024 * 1024
-MAX_DEPTH = 4_000
+MAX_DEPTH = 2_000
 MAX_ELEMENTS = 120_000
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from .model import Operator, Plan, QueryPlan, Statement
+from .model import Operator, Parameter, Plan, QueryPlan, Statement
 
 
 class Severity(IntEnum):
@@ -59,6 +59,7 @@ class Subject:
     position: int
     query: QueryPlan
     operators: tuple[Operator, ...]
+    parameters: tuple[Parameter, ...]
     total_cost: float
     elapsed_ms: int
     """The statement's elapsed time; 0 where the plan has none."""

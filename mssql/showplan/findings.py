@@ -1,6 +1,7 @@
 """What is wrong with a plan, worst first."""
 
 from dataclasses import replace
+from itertools import islice
 
 from . import rules_operator, rules_statement
 from .finding import RULES, Finding, Rule, Severity, Subject
@@ -15,6 +16,10 @@ _RULE_MODULES = (rules_operator, rules_statement)
 # A statement with the same fault in thirty places has one fault: the worst places speak for the rest.
 MAX_PER_RULE = 5
 
+# Real plans stay far below; a plan that was made to keep us busy is judged by its beginning.
+MAX_JUDGED = 5_000
+MAX_PARAMETERS = 100
+
 
 def findings(plan: Plan) -> list[Finding]:
     """Every finding of every rule: by severity, then by statement, then from the root of the tree down."""
@@ -28,7 +33,8 @@ def findings(plan: Plan) -> list[Finding]:
                 statement=statement,
                 position=position,
                 query=query,
-                operators=tuple(query.operators()),
+                operators=tuple(islice(query.operators(), MAX_JUDGED)),
+                parameters=query.parameters[:MAX_PARAMETERS],
                 total_cost=query.cost,
                 elapsed_ms=times.elapsed_ms if times else max(root_times, default=0),
             )

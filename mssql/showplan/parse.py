@@ -1,7 +1,8 @@
 """Showplan XML -> Plan."""
 
 from collections.abc import Iterable
-from itertools import chain
+from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from .document import Element, ShowplanError, read_tree
 from .model import (
@@ -256,11 +257,12 @@ def _own_facts(relop: Element) -> Operator:
         is_adaptive=is_true(attributes.get("IsAdaptive")),
         properties={name: value for name, value in attributes.items() if name not in _RELOP_FIELDS},
     )
+    gathered = _Gathered()
     for child in relop.children:
         if child.tag == "OutputList":
             operator.output = tuple(_column(item) for item in child.all("ColumnReference"))
         elif child.tag == "Warnings":
-            operator.warnings += tuple(_warnings(child))
+            gathered.warnings += _warnings(child)
         elif child.tag == "RunTimeInformation":
             operator.counters = tuple(
                 _counters(item.attributes) for item in child.all("RunTimeCountersPerThread")
@@ -275,47 +277,72 @@ def _own_facts(relop: Element) -> Operator:
         elif child.tag not in _COMMON and child.tag != "RelOp":
             operator.kind = operator.kind or child.tag
             operator.properties.update(child.attributes)
-            _add_expressions(operator, child)
+            gathered.add_body(child)
+    operator.warnings = tuple(gathered.warnings)
+    operator.objects = tuple(gathered.objects)
+    operator.seeks = tuple(gathered.seeks)
+    operator.expressions = {role: tuple(texts) for role, texts in gathered.expressions.items()}
+    operator.predicate_columns = tuple(gathered.predicate_columns)
+    operator.conversions = tuple(gathered.conversions)
+    operator.calls = tuple(gathered.calls)
+    operator.udfs = tuple(gathered.udfs)
     return operator
 
 
-def _add_expressions(operator: Operator, body: Element) -> None:
-    operator.objects += tuple(
-        _object(item) for item in chain((body,), body.walk(stop="RelOp")) if item.tag == "Object"
-    )
-    expressions: dict[str, list[str]] = {}
-    for child in body.children:
-        role = _ROLES.get(child.tag)
-        if role is not None:
-            expressions.setdefault(role, []).extend(_texts(child))
-        if child.tag in ("SeekPredicates", "SeekPredicate", "SeekPredicateNew"):
-            operator.seeks += tuple(_seeks(child))
-        if child.tag in _PREDICATES:
-            _add_predicate_facts(operator, child)
-        for item in child.walk(stop="RelOp"):
-            if item.tag in ("UserDefinedFunction", "UserDefinedAggregate"):
-                operator.udfs += (item.attributes.get("FunctionName", item.tag),)
-    for role, texts in expressions.items():
-        operator.expressions[role] = operator.expressions.get(role, ()) + tuple(texts)
+# Of one predicate, so many conversions, calls and columns are looked at, each so far into its arguments: a predicate
+# that a person wrote has fewer, and one that was made to keep us busy has no end.
+MAX_PREDICATE_FACTS = 200
 
 
-def _add_predicate_facts(operator: Operator, predicate: Element) -> None:
-    """Which columns a predicate tests, and what stands between a column and its index."""
-    text = next(iter(_texts(predicate)), "")
-    for item in predicate.walk(stop="RelOp"):
-        if item.tag == "ColumnReference" and predicate.tag == "Predicate":
-            column = _column(item)
-            if column.of_table and column not in operator.predicate_columns:
-                operator.predicate_columns += (column,)
-        if item.tag not in ("Convert", "Intrinsic", "Arithmetic"):
-            continue
-        references = [_column(inner) for inner in item.walk(stop="RelOp") if inner.tag == "ColumnReference"]
-        columns = tuple(column for column in references if column.of_table)
-        if item.tag == "Convert" and is_true(item.attributes.get("Implicit")):
-            parameters = tuple(column.column for column in references if column.is_parameter)
-            operator.conversions += (Conversion(_data_type(item.attributes), text, columns, parameters),)
-        elif columns:
-            operator.calls += (_call(item, columns, text),)
+@dataclass(slots=True)
+class _Gathered:
+    """What the elements of one operator add up to."""
+
+    warnings: list[Warning] = field(default_factory=list)
+    objects: list[Object] = field(default_factory=list)
+    seeks: list[Seek] = field(default_factory=list)
+    expressions: dict[str, list[str]] = field(default_factory=dict)
+    predicate_columns: dict[Column, None] = field(default_factory=dict)
+    conversions: list[Conversion] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    udfs: list[str] = field(default_factory=list)
+
+    def add_body(self, body: Element) -> None:
+        """The element that is named after the operator."""
+        for item in chain((body,), body.walk(stop="RelOp")):
+            if item.tag == "Object":
+                self.objects.append(_object(item))
+            elif item.tag in ("UserDefinedFunction", "UserDefinedAggregate"):
+                self.udfs.append(item.attributes.get("FunctionName", item.tag))
+        for child in body.children:
+            role = _ROLES.get(child.tag)
+            if role is not None:
+                self.expressions.setdefault(role, []).extend(_texts(child))
+            if child.tag in ("SeekPredicates", "SeekPredicate", "SeekPredicateNew"):
+                self.seeks += _seeks(child)
+            if child.tag in _PREDICATES:
+                self._add_predicate(child)
+
+    def _add_predicate(self, predicate: Element) -> None:
+        """Which columns a predicate tests, and what stands between a column and its index."""
+        text = next(iter(_texts(predicate)), "")
+        for item in predicate.walk(stop="RelOp"):
+            if item.tag == "ColumnReference" and predicate.tag == "Predicate":
+                column = _column(item)
+                if column.of_table and len(self.predicate_columns) < MAX_PREDICATE_FACTS:
+                    self.predicate_columns.setdefault(column)
+            if item.tag not in ("Convert", "Intrinsic", "Arithmetic"):
+                continue
+            if len(self.conversions) + len(self.calls) >= MAX_PREDICATE_FACTS:
+                continue
+            inside = islice(item.walk(stop="RelOp"), MAX_PREDICATE_FACTS)
+            references = [_column(inner) for inner in inside if inner.tag == "ColumnReference"]
+            columns = tuple(column for column in references if column.of_table)
+            if item.tag == "Convert" and is_true(item.attributes.get("Implicit")):
+                parameters = tuple(column.column for column in references if column.is_parameter)
+                self.conversions.append(Conversion(_data_type(item.attributes), text, columns, parameters))
+            elif columns:
+                self.calls.append(_call(item, columns, text))
 
 
 def _call(element: Element, columns: tuple[Column, ...], text: str) -> Call:
@@ -324,9 +351,8 @@ def _call(element: Element, columns: tuple[Column, ...], text: str) -> Call:
     if element.tag == "Arithmetic":
         return Call("arithmetic", columns, text)
     function = element.attributes.get("FunctionName", "")
-    constants = [
-        item.attributes.get("ConstValue", "") for item in element.walk(stop="RelOp") if item.tag == "Const"
-    ]
+    inside = islice(element.walk(stop="RelOp"), MAX_PREDICATE_FACTS)
+    constants = [item.attributes.get("ConstValue", "") for item in inside if item.tag == "Const"]
     return Call(function, columns, text, pattern=constants[0] if function == "like" and constants else None)
 
 

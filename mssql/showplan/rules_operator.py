@@ -1,5 +1,7 @@
 """Rules that look at one operator and its neighbours: access, joins, estimates, spills, spools, parallelism."""
 
+from itertools import islice
+
 from .finding import Result, Severity, Subject, operator_rule
 from .model import Operator, Warning, quote
 from .wording import factor, kilobytes, milliseconds, number, operator_place, percent
@@ -54,15 +56,13 @@ def _sibling_index(lookup: Operator) -> str:
     """The index whose rows the lookup completes: the nearest access to the same table beside it."""
     table = lookup.object.table if lookup.object else None
     join = lookup.parent
-    while join is not None:
-        for operator in join.walk():
-            if (
-                operator is not lookup
-                and operator.object
-                and operator.object.table == table
-                and not operator.is_lookup
-            ):
-                return operator.object.index or ""
+    for _ in range(3):
+        if join is None:
+            break
+        for operator in islice(join.walk(), 50):
+            item = operator.object
+            if item is not None and item.table == table and not operator.is_lookup:
+                return item.index or ""
         join = join.parent
     return ""
 
@@ -264,7 +264,7 @@ def implicit_conversion_column(subject: Subject, operator: Operator) -> Result:
             if column.name in seen:
                 continue
             seen.add(column.name)
-            types = {parameter.name: parameter.data_type for parameter in subject.query.parameters}
+            types = {parameter.name: parameter.data_type for parameter in subject.parameters}
             against = next(
                 (
                     f" beside {name} ({types[name]})"

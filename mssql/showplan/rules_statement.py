@@ -1,7 +1,7 @@
 """Rules that look at a statement as a whole: indexes, parameters, memory, compilation, waits."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from .finding import Facts, Result, Severity, Subject, statement_rule
 from .model import MissingIndex, Parameter, Statistics, Warning, quote
@@ -12,11 +12,15 @@ from .wording import kilobytes, milliseconds, number, percent
 MANY_KEYS = 4
 MANY_INCLUDES = 5
 
+# A plan made to keep us busy has thousands of everything; a real one's first hundred tell all.
+MANY = 100
+MANY_CHARACTERS = 4_000
+
 
 @statement_rule("missing-index")
 def missing_index(subject: Subject) -> Result:
     """The optimizer asked for an index that does not exist."""
-    for index in subject.query.missing_indexes:
+    for index in subject.query.missing_indexes[:MANY]:
         severity = (
             Severity.HIGH if index.impact >= 70 else Severity.MEDIUM if index.impact >= 25 else Severity.LOW
         )
@@ -58,12 +62,12 @@ def _index_quality(index: MissingIndex, subject: Subject) -> str:
     if len(index.include) > MANY_INCLUDES:
         notes.append(f"{len(index.include)} included columns make a second copy of the table: include fewer")
     same_table = [
-        other for other in subject.plan.missing_indexes
+        other for other in subject.query.missing_indexes[:MANY]
         if (other.database, other.schema, other.table) == (index.database, index.schema, index.table)
     ]  # fmt: skip
     if len(same_table) > 1:
         notes.append(
-            f"{len(same_table)} suggestions for this table in this plan: one index may serve them all"
+            f"{len(same_table)} suggestions for this table in this statement: one index may serve them all"
         )
     notes.append(
         "the optimizer does not look at indexes that exist already: extend one of those if its keys match"
@@ -86,10 +90,10 @@ def implicit_conversion(subject: Subject) -> Result:
     for warning in subject.query.warnings:
         if warning.kind == "PlanAffectingConvert":
             issue = expressions.setdefault(warning.details.get("ConvertIssue", ""), [])
-            if warning.details.get("Expression", "") not in issue:
+            if len(issue) < MANY and warning.details.get("Expression", "") not in issue:
                 issue.append(warning.details.get("Expression", ""))
     for expression in expressions.pop("Seek Plan", ()):
-        words, types = _conversion_words(expression, subject.query.parameters)
+        words, types = _conversion_words(expression, subject.parameters)
         yield {
             "severity": Severity.HIGH,
             "title": "Conversion prevents an index seek",
@@ -102,7 +106,7 @@ def implicit_conversion(subject: Subject) -> Result:
             "evidence": {"issue": "Seek Plan", "expression": expression, **types},
         }
     for kind, items in expressions.items():
-        words, types = _conversion_words(items[0], subject.query.parameters)
+        words, types = _conversion_words(items[0], subject.parameters)
         others = f", and {len(items) - 1} more conversions" if len(items) > 1 else ""
         yield {
             "severity": Severity.LOW,
@@ -114,8 +118,8 @@ def implicit_conversion(subject: Subject) -> Result:
         }
 
 
-def _conversion_words(expression: str, parameters: Iterable[Parameter]) -> tuple[str, dict[str, str]]:
-    match = _CONVERSION.search(expression)
+def _conversion_words(expression: str, parameters: Sequence[Parameter]) -> tuple[str, dict[str, str]]:
+    match = _CONVERSION.search(expression[:MANY_CHARACTERS])
     if match is None:
         return expression, {}
     target, source = match[1], match[2]
@@ -125,20 +129,20 @@ def _conversion_words(expression: str, parameters: Iterable[Parameter]) -> tuple
     return words, {"from_type": source_type, "to_type": target}
 
 
-def _source_type(source: str, target: str, parameters: Iterable[Parameter]) -> str:
-    for parameter in parameters:
+def _source_type(source: str, target: str, parameters: Sequence[Parameter]) -> str:
+    for parameter in parameters[:MANY]:
         if parameter.name and parameter.name in source and parameter.data_type:
             return parameter.data_type
     base = target.partition("(")[0].lower()
     return f"presumably {_LOWER_TYPES[base]}" if base in _LOWER_TYPES else "its own type"
 
 
-def _other_side(expression: str, parameters: Iterable[Parameter]) -> str:
+def _other_side(expression: str, parameters: Sequence[Parameter]) -> str:
     """The parameter that the converted column is compared with, and its type."""
-    for parameter in parameters:
+    for parameter in parameters[:MANY]:
         if (
             parameter.name
-            and re.search(re.escape(parameter.name) + r"\b", expression)
+            and re.search(re.escape(parameter.name) + r"\b", expression[:MANY_CHARACTERS])
             and parameter.data_type
         ):
             return f", because {parameter.name} is {parameter.data_type}"
@@ -149,7 +153,7 @@ def _other_side(expression: str, parameters: Iterable[Parameter]) -> str:
 def parameter_sniffing(subject: Subject) -> Result:
     """The plan was compiled for other parameter values than it ran with."""
     different = [
-        parameter for parameter in subject.query.parameters
+        parameter for parameter in subject.parameters
         if parameter.compiled_value is not None and parameter.runtime_value is not None
         and parameter.compiled_value != parameter.runtime_value
     ]  # fmt: skip
@@ -162,7 +166,7 @@ def parameter_sniffing(subject: Subject) -> Result:
     yield {
         "severity": severity,
         "title": "Compiled for other parameter values",
-        "detail": f"{len(different)} of {len(subject.query.parameters)} parameters ({names}) had other values when "
+        "detail": f"{len(different)} of {len(subject.parameters)} parameters ({names}) had other values when "
         f"the plan was made; the worst row estimate is off by {number(worst)}×.",
         "advice": "Where the values differ much in how many rows they match: OPTION (RECOMPILE) for a rare, heavy "
         "statement, OPTION (OPTIMIZE FOR …) for a typical value, or an index that makes both values cheap. SQL Server "
@@ -175,7 +179,7 @@ def parameter_sniffing(subject: Subject) -> Result:
 def unsniffed_parameters(subject: Subject) -> Result:
     """Local variables, or OPTIMIZE FOR UNKNOWN: the estimate is an average."""
     blind = [
-        parameter for parameter in subject.query.parameters
+        parameter for parameter in subject.parameters
         if parameter.compiled_value is None and parameter.runtime_value is not None
         and any(
             parameter.name in text

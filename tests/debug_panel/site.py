@@ -125,11 +125,13 @@ def run(recorder: Any, sql: str, params: Any = (), *, rows: int | None = None, *
     from mssql.instrumentation.statement import StatementKind
 
     error, took_ms, plan = facts.pop("error", None), facts.pop("took_ms", 1.5), facts.pop("plan", None)
+    handled = facts.pop("handled", False)
     kind = facts.pop("kind", StatementKind.QUERY)
     statement = recorder.begin(kind, sql, params, **facts)
     if recorder.wants_actual_plan(statement) and plan:
         statement.plan = CapturedPlan(read_plan(plan), "actual")
     statement.clock_ns -= int(took_ms * 1e6)
+    statement.retry_delay_s = 0.08 if handled else None
     recorder.end(statement, rowcount=-1 if rows is not None else 1, error=error)
     recorder.close(statement, returned_rows=rows)
 
@@ -193,6 +195,35 @@ async def orders_async(request: Any) -> Any:
     return await sync_to_async(render)(request, "orders.html", context)
 
 
+DEADLOCK = (
+    "[40001] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]Transaction (Process ID 57) was deadlocked on lock "
+    "resources with another process and has been chosen as the deadlock victim. Rerun the transaction. (1205) "
+    "(SQLExecDirectW)"
+)
+
+
+def retried(request: Any) -> Any:
+    """A transaction that falls to a deadlock and is tried again."""
+    from mssql import errors
+    from mssql.instrumentation.observer import Retry
+    from mssql.instrumentation.statement import StatementKind
+    from mssql.odbc import pyodbc
+
+    recorder = make_recorder()
+    deadlock = pyodbc.Error("40001", DEADLOCK)
+    error = errors.describe(deadlock)
+    assert error is not None
+    for attempt in (1, 2):
+        failure: dict[str, Any] = {"error": deadlock, "handled": True} if attempt == 1 else {}
+        run(recorder, "BEGIN TRANSACTION", kind=StatementKind.TRANSACTION, took_ms=1)
+        run(recorder, "UPDATE [a] SET [x] = 1", in_transaction=True, took_ms=20)
+        run(recorder, "UPDATE [b] SET [x] = 1", in_transaction=True, took_ms=9, **failure)
+        if attempt == 1:
+            recorder.retrying(Retry(error, attempt, 0.08, "transaction"))
+    run(recorder, "COMMIT TRANSACTION", kind=StatementKind.TRANSACTION, in_transaction=True, took_ms=1)
+    return quiet(request)
+
+
 def quiet(request: Any) -> Any:
     """A page without statements."""
     from django.http import HttpResponse
@@ -235,6 +266,7 @@ def __getattr__(name: str) -> Any:
             path("", orders),
             path("async/", orders_async),
             path("quiet/", quiet),
+            path("retried/", retried),
             *debug_toolbar_urls(),
         ]
     raise AttributeError(name)

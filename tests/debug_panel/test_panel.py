@@ -70,6 +70,29 @@ def test_tells_errors(site: Site) -> None:
     assert "<b>UQ</b>" not in insert
 
 
+def test_a_retry_says_what_it_cost(site: Site) -> None:
+    content = site.panel("/retried/")
+    fragment(content)
+    shown = text(content)
+    assert "1 retry waited 80 ms, repeated 30 ms of work" in shown
+    assert (
+        "Attempt 1 of the transaction on default ended in deadlock (error 1205); tried again after 80 ms."
+        in shown
+    )
+    victim = statements(content)["3"]
+    assert "error 1205" in text(victim)
+    assert "tried again" in text(victim)
+
+
+def test_a_deadlock_can_be_looked_at(site: Site) -> None:
+    victim = statements(site.panel("/retried/"))["3"]
+    action = re.search(r'action="([^"]+)" data-mssql-window', victim)
+    assert action
+    status, answer, _ = site.post(action[1], signed=signed(victim))
+    assert status == 200
+    assert "No graph of this deadlock has arrived" in text(json.loads(answer)["content"])
+
+
 def test_names_the_line_that_makes_an_n_plus_one(site: Site) -> None:
     content = site.panel()
     finding = text(content[: content.index("data-mssql-list")])
