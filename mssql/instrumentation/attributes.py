@@ -15,27 +15,29 @@ Attributes = dict[str, Value]
 
 
 class ConnectionAttributes:
-    """The attributes of one connection, made again only when it goes to another database."""
+    """The attributes of one connection, made again only when its namespace changes: by the login, which tells the
+    instance, or by USE."""
 
-    __slots__ = ("_connection", "_database", "_known")
+    __slots__ = ("_connection", "_known", "_namespace")
 
     def __init__(self, connection: ConnectionInfo) -> None:
         self._connection = connection
-        self._database: str | None = None
+        self._namespace: str | None = None
         self._known: Attributes = {}
 
     def copy(self) -> Attributes:
         """For spans and metrics: without the session, which would make each connection a time series of its own."""
         info = self._connection
-        if info.database != self._database:
+        namespace = info.namespace
+        if namespace != self._namespace:
             known: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
-            if info.namespace:
-                known[semconv.DB_NAMESPACE] = info.namespace
+            if namespace:
+                known[semconv.DB_NAMESPACE] = namespace
             if info.server_address:
                 known[semconv.SERVER_ADDRESS] = info.server_address
                 if info.server_port is not None and info.server_port != semconv.DEFAULT_PORT:
                     known[semconv.SERVER_PORT] = info.server_port
-            self._known, self._database = known, info.database
+            self._known, self._namespace = known, namespace
         return self._known.copy()
 
     @property

@@ -96,9 +96,10 @@ class QueryLogObserver(Observer):
         facts = {**self._facts(statement), **failure(statement)}
         message = error_message(statement, self._messages)
         logger.warning(
-            "Query failed: %s, %s, on %s",
+            "%s failed: %s, %s, on %s",
+            "Connect" if statement.kind is StatementKind.CONNECT else "Query",
             facts[semconv.ERROR_TYPE],
-            statement.summary or statement.kind.value,
+            statement.summary or statement.connection.namespace,
             statement.connection.alias,
             extra=_extra(statement, facts),
         )

@@ -89,6 +89,13 @@ def test_an_error_that_is_retried_is_no_exception(telemetry: Telemetry) -> None:
     assert event.attributes["mssql.retry.scope"] == "transaction"
 
 
+def test_a_refused_login(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
+    error = driver_error(18456, "Login failed for user 'sa'.", "28000", "InterfaceError")
+    run(telemetry.recorder(), "", None, kind=StatementKind.CONNECT, error=error)
+    assert caplog.records[0].message == "Connect failed: 18456, shop, on default"
+    assert telemetry.events[0].attributes["exception.message"] == "Login failed for user ?."
+
+
 def test_exceptions_can_be_left_out(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
     recorder = telemetry.recorder({"query_log": {"exceptions": False}})
     run(recorder, error=driver_error(208, "Invalid object name 'x'."))

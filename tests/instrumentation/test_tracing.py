@@ -66,12 +66,15 @@ def test_namespace_and_server(telemetry: Telemetry, info: ConnectionInfo, expect
     } == expected
 
 
-def test_the_namespace_follows_use(telemetry: Telemetry) -> None:
+def test_the_namespace_follows_the_login_and_use(telemetry: Telemetry) -> None:
     recorder = telemetry.recorder()
     run(recorder)
     recorder.connection.database = "archive"
     run(recorder)
-    assert [(span.attributes or {})["db.namespace"] for span in telemetry.spans] == ["shop", "archive"]
+    recorder.connection.instance_name = "SQLEXPRESS"
+    run(recorder)
+    namespaces = [(span.attributes or {})["db.namespace"] for span in telemetry.spans]
+    assert namespaces == ["shop", "archive", "SQLEXPRESS|archive"]
 
 
 def test_a_sampler_sees_the_attributes() -> None:
