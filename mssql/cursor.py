@@ -11,7 +11,7 @@ from mssql import explain, retry
 from mssql.instrumentation import plan_capture
 from mssql.instrumentation.statement import Statement, StatementKind
 from mssql.odbc import pyodbc
-from mssql.parameters import Declaration, template
+from mssql.parameters import Declaration, array_declarations, template
 from mssql.session import Session, Transaction
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ Params = Sequence[Any] | Mapping[str, Any]
 
 CHUNK = 100
 """Rows that execute() reads at once. A result of fewer is off the wire when execute() returns: most are."""
+
+ARRAY_ROWS = 50
+"""Rows of one shape from which executemany() sends arrays: it costs three messages, however many there are."""
+ARRAY_BYTES = 16 * 2**20
 
 _EXPLAIN = "EXPLAIN "
 _TRANSACTION_VERBS = ("SAVE TRANSACTION", "ROLLBACK TRANSACTION", "COMMIT TRANSACTION", "BEGIN TRANSACTION")
@@ -245,8 +249,41 @@ class Cursor:
             raise
 
     def _send_many(self, sql: str, rows: list[list[Any]], declarations: list[Declaration]) -> None:
+        """Execute for each row: column by column in one message where there are many, else row by row."""
+        if len(rows) >= ARRAY_ROWS and declarations and self.db.options.fast_executemany:
+            columns = array_declarations(declarations, rows)
+            if columns is not None:
+                self._send_arrays(sql, rows, *columns)
+                return
         for values in rows:
             self._send(sql, values, declarations)
+
+    def _send_arrays(
+        self, sql: str, rows: list[list[Any]], declarations: list[Declaration], width: int
+    ) -> None:
+        session = self.session
+        # The server goes on after a row that fails. Outside of a transaction, all or nothing has to be asked for.
+        alone = session.transaction is Transaction.NONE
+        at_once = max(ARRAY_BYTES // width, 1)
+        driver = session.driver.cursor()
+        if alone:
+            session.begin()
+        try:
+            driver.fast_executemany = True
+            driver.setinputsizes(declarations)
+            for start in range(0, len(rows), at_once):
+                driver.executemany(sql, rows[start : start + at_once])
+                while driver.nextset():
+                    pass
+        except BaseException:
+            with contextlib.suppress(pyodbc.Error):
+                driver.close()
+                if alone:
+                    session.rollback()
+            raise
+        driver.close()
+        if alone:
+            session.commit()
 
     def _send_with_plan(
         self, sql: str, values: list[Any], declarations: list[Declaration], statement: Statement

@@ -259,3 +259,37 @@ def template(sql: str) -> Template:
     if names and len(names) != count:
         raise pyodbc.ProgrammingError("07002", "A statement cannot mix %s and %(name)s.")
     return Template(text, tuple(names) or None, count)
+
+
+_ARRAY_SIZES = (64, 256, 1024, 4000, 8000)
+
+
+def array_declarations(
+    declarations: Sequence[Declaration], rows: Sequence[Sequence[Any]]
+) -> tuple[list[Declaration], int] | None:
+    """Declarations for binding whole columns at once, and the bytes that a row takes then; None: these cannot be.
+
+    The driver sets aside each column's declared size for each row, so that text and bytes are declared by the longest
+    of them; what has no limit has to go row by row.
+    """
+    narrowed = list(declarations)
+    width = 0
+    for place, declaration in enumerate(declarations):
+        if declaration.sql_type in {NVARCHAR.sql_type, VARBINARY.sql_type}:
+            if declaration.size == MAX:
+                return None
+            unit = 2 if declaration.sql_type == NVARCHAR.sql_type else 1
+            values = (row[place] for row in rows)
+            longest = max((_units(value) for value in values if value is not NULL), default=1)
+            size = next(size for size in _ARRAY_SIZES if longest <= size)
+            narrowed[place] = declaration._replace(size=min(size, declaration.size))
+            width += size * unit
+        width += 64
+    return narrowed, width
+
+
+def _units(value: str | bytes) -> int:
+    """Length in the units of the declaration: UTF-16 code units, or bytes."""
+    if isinstance(value, str) and not value.isascii():
+        return len(value.encode("utf-16-le", "surrogatepass")) // 2
+    return len(value)
