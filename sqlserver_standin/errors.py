@@ -208,6 +208,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         3,
         "Column names in each table must be unique. Column name '{}' in table '{}' is specified more than once.",
     ),
+    2706: (11, 6, "Table '{}' does not exist."),
     2714: (16, 6, "There is already an object named '{}' in the database."),
     2727: (11, 1, "Cannot find index '{}'."),
     2732: (
@@ -463,6 +464,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "Caution: Changing any part of an object name could break scripts and stored procedures.",
     ),
     15530: (16, 1, "The {} with name \"{}\" already exists."),
+    15650: (10, 1, "Statistics for all tables have been updated."),
     15661: (16, 1, "Value for session key cannot be more than 8000 bytes."),
     15664: (
         16,

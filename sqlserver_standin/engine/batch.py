@@ -1035,14 +1035,14 @@ class BatchParser(Parser):
     def _update_statement(self) -> st.Statement:
         if self.ahead().value == "STATISTICS" and self.ahead().kind == "word":
             self.position += 2
-            self.object_name()
+            table = self.object_name()
             if self.at_name():
                 self.name()
             elif self.at("("):
                 self.name_list()
             if self.accept("WITH"):
                 self.list_of(self._statistics_option)
-            return st.Nothing()
+            return st.UpdateStatistics(table)
         return self._data()
 
     def _statistics_option(self) -> None:

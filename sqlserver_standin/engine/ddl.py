@@ -34,9 +34,14 @@ _IDENTITY_RANGES = {
 _ACTIONS = {"a": "NO ACTION", "c": "CASCADE", "n": "SET NULL", "d": "SET DEFAULT"}
 
 
+def _json(meta: dict[str, Any]) -> str:
+    """Without escapes, so that names can be searched for in the text."""
+    return json.dumps(meta, ensure_ascii=False)
+
+
 def comment(kind: str, name: str, meta: dict[str, Any]) -> str:
     """The COMMENT that keeps an object's facts."""
-    return f"COMMENT ON {kind} {name} IS {quote_literal(json.dumps(meta))}"
+    return f"COMMENT ON {kind} {name} IS {quote_literal(_json(meta))}"
 
 
 def system_name(prefix: str, *parts: str) -> str:
@@ -100,6 +105,7 @@ class DataDefinition:
                  JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
                       AND d.objsubid = a.attnum
                 WHERE c.relnamespace = $1::regnamespace AND a.atthasdef
+                  AND strpos(lower(d.description), lower($3::text)) > 0
                   AND lower(d.description::jsonb -> 'default' ->> 'name') = lower($3::text)
                LIMIT 1""",
             (quote(pg_schema), pg_name(name), name),
@@ -413,7 +419,7 @@ class DataDefinition:
         qualified = self._create_name(table)
         return [
             f"ALTER TABLE {qualified} ADD CONSTRAINT {quote(pg_constraint)} CHECK ({condition}){suffix}",
-            f"COMMENT ON CONSTRAINT {quote(pg_constraint)} ON {qualified} IS {quote_literal(json.dumps(meta))}",
+            f"COMMENT ON CONSTRAINT {quote(pg_constraint)} ON {qualified} IS {quote_literal(_json(meta))}",
         ]
 
     def _add_foreign_key(
@@ -490,7 +496,7 @@ class DataDefinition:
             sql += " NOT VALID"
         return [
             sql,
-            f"COMMENT ON CONSTRAINT {quote(pg_constraint)} ON {table.qualified} IS {quote_literal(json.dumps(meta))}",
+            f"COMMENT ON CONSTRAINT {quote(pg_constraint)} ON {table.qualified} IS {quote_literal(_json(meta))}",
         ]
 
     def _primary_key(self, table: TableInfo) -> list[str]:
@@ -879,7 +885,7 @@ class DataDefinition:
                         f"ALTER TABLE {table.qualified} DROP CONSTRAINT {quote(pg_constraint)}",
                         f"ALTER TABLE {table.qualified} ADD CONSTRAINT {quote(pg_constraint)} {base}{suffix}",
                         f"COMMENT ON CONSTRAINT {quote(pg_constraint)} ON {table.qualified} "
-                        f"IS {quote_literal(json.dumps(meta))}",
+                        f"IS {quote_literal(_json(meta))}",
                     ]
                 )
             except PostgresError as error:
@@ -1281,7 +1287,7 @@ class DataDefinition:
                 [
                     f"ALTER TABLE {table.qualified} RENAME CONSTRAINT {quote(what)} TO {quote(target)}",
                     f"COMMENT ON CONSTRAINT {quote(target)} ON {table.qualified} "
-                    f"IS {quote_literal(json.dumps({**meta, 'name': new}))}",
+                    f"IS {quote_literal(_json({**meta, 'name': new}))}",
                 ]
             )
         self._session.schema_changed()

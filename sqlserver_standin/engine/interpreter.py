@@ -32,7 +32,7 @@ from sqlserver_standin.events import (
     SqlError,
 )
 from sqlserver_standin.tsql import syntax as ast
-from sqlserver_standin.tsql.expressions import children
+from sqlserver_standin.tsql.expressions import descendants
 from sqlserver_standin.tsql.translate import Translation
 from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import MAX, SqlType
@@ -70,6 +70,7 @@ class Interpreter:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._try_depth = 0
+        self._catalog_only: dict[str, bool] = {}
         self._procedures = Procedures(session, self)
 
     # -- batches ---------------------------------------------------------------------------------------------
@@ -340,7 +341,22 @@ class Interpreter:
         if translation.kind == "select_into":
             yield from self._select_into(translation, frame)
             return
-        yield from self._answer(translation, frame)
+        if translation.kind == "select" and self._reads_catalog_only(statement):
+            yield from self._run_and_answer(translation, frame, catalog_only=True)
+        else:
+            yield from self._answer(translation, frame)
+
+    def _reads_catalog_only(self, statement: st.Data) -> bool:
+        known = self._catalog_only.get(statement.text)
+        if known is None:
+            if len(self._catalog_only) > 4096:
+                self._catalog_only.clear()
+            names = [each.name for each in descendants(statement.node) if isinstance(each, ast.TableSource)]
+            known = bool(names) and all(
+                len(name) > 1 and name[-2].lower() in ("sys", "information_schema") for name in names
+            )
+            self._catalog_only[statement.text] = known
+        return known
 
     def _answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
         table = translation.table
@@ -419,10 +435,16 @@ class Interpreter:
                     return
         session.link.execute(f"DROP TABLE IF EXISTS {names['inserted']}, {names['deleted']}")
 
-    def _run_and_answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
+    def _run_and_answer(
+        self, translation: Translation, frame: Frame, *, catalog_only: bool = False
+    ) -> Iterator[Event]:
         session = self._session
         started = time.perf_counter()
-        result = self._run_translation(translation, frame)
+        if catalog_only:
+            encoded, formats = self._parameters(translation, frame)
+            result = session.link.execute_on_catalog(translation.sql, encoded, formats)
+        else:
+            result = self._run_translation(translation, frame)
         if translation.assignments:
             rows = values.decode(
                 session.link.transformer, result, self._assignment_columns(translation, frame)
@@ -467,6 +489,7 @@ class Interpreter:
             match statement:
                 case st.Data():
                     translation = self._session.translator.statement(statement.node, self._context(frame))
+                    self._showplan().make_statistics(self._tables_of(statement.node))
                     planned.append(self._planned(statement, translation, frame))
                 case st.Declare():
                     for item in statement.items:
@@ -523,6 +546,7 @@ class Interpreter:
         """
         session = self._session
         own = not session.transaction.count
+        self._showplan().make_statistics(self._tables_of(statement.node))
         encoded, formats = self._parameters(translation, frame)
         if own:
             session.link.begin("READ COMMITTED")
@@ -594,11 +618,18 @@ class Interpreter:
             activity.index = self._session.clustered_index(table.object_id)
 
     def _first_table(self, node: ast.Node) -> Table | None:
+        return next(self._named_tables(node), None)
+
+    def _named_tables(self, node: ast.Node) -> Iterator[Table]:
         for each in descendants(node):
             if isinstance(each, ast.TableSource) and not each.name[-1].startswith("@"):
                 parts = (None, None, *each.name)[-3:]
-                return self._session.catalog.table(parts[0] or None, parts[1] or None, each.name[-1])
-        return None
+                table = self._session.catalog.table(parts[0] or None, parts[1] or None, each.name[-1])
+                if table is not None:
+                    yield table
+
+    def _tables_of(self, node: ast.Node) -> list[int]:
+        return [table.object_id for table in self._named_tables(node) if table.kind == "table"]
 
     def _select_into(self, translation: Translation, frame: Frame) -> Iterator[Event]:
         assert translation.into is not None
@@ -1048,6 +1079,12 @@ class Interpreter:
         raise sql_error(6106, statement.session)
         yield
 
+    def _update_statistics(self, statement: st.UpdateStatistics, frame: Frame) -> Iterator[Event]:
+        table = self._session.ddl.table(statement.table, 2706)
+        self._session.link.execute(f"ANALYZE {table.qualified}")
+        return
+        yield
+
     def _nothing(self, statement: st.Nothing, frame: Frame) -> Iterator[Event]:
         return
         yield
@@ -1120,13 +1157,6 @@ def _verb(statement: st.Statement) -> str:
     return "SELECT"
 
 
-def descendants(node: ast.Node) -> Iterator[ast.Node]:
-    """All nodes below ``node``, in the order of the text."""
-    for child in children(node):
-        yield child
-        yield from descendants(child)
-
-
 def _plan_result(document: str) -> ResultSet:
     return ResultSet((Column(COLUMN_NAME, _NVARCHAR_MAX, nullable=False),), [(document,)])
 
@@ -1171,6 +1201,7 @@ _HANDLERS: dict[type[st.Statement], Callable[[Interpreter, Any, Frame], Iterator
     st.Dbcc: Interpreter._dbcc,
     st.Kill: Interpreter._kill,
     st.Nothing: Interpreter._nothing,
+    st.UpdateStatistics: Interpreter._update_statistics,
     st.CreateLogin: Interpreter._security,
     st.CreateUser: Interpreter._security,
     st.Permission: Interpreter._security,

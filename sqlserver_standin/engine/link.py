@@ -74,6 +74,7 @@ class Link:
         self._names = 0
         self._begin: str | None = None
         self._open_savepoint = False
+        self._undo_settings = False
         self.in_transaction = False
         self.transformer = Transformer(self.connection)
         self._readable = select.poll()
@@ -130,8 +131,11 @@ class Link:
             commands.append((self._begin, (), None))
             self._begin = None
         if self._open_savepoint:
+            if self._undo_settings:
+                commands.append((f"ROLLBACK TO SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None))
             commands.append((f"RELEASE SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None))
             self._open_savepoint = False
+        self._undo_settings = False
         if statement_savepoint:
             commands.append((f"SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None))
         return commands
@@ -159,6 +163,15 @@ class Link:
         except PostgresError:
             self._undo_statement()
             raise
+
+    def execute_on_catalog(
+        self, sql: str, values: Sequence[Value], formats: Sequence[int] | None
+    ) -> pq.abc.PGresult:
+        """Run a query on the catalog views. PostgreSQL takes their joins for tiny and would nest loops over them."""
+        result = self.execute(sql, values, formats, ("SET LOCAL enable_nestloop = off",))
+        # In a transaction the setting is undone before the next statement, with nothing else: this one only reads.
+        self._undo_settings = self.in_transaction
+        return result
 
     def execute_unbound(self, sql: str) -> pq.abc.PGresult:
         """Run a statement whose ``$n`` take no values: EXPLAIN (GENERIC_PLAN)."""

@@ -64,7 +64,7 @@ class ColumnInfo:
                 "definition": self.default.definition,
                 "system": self.default.system_named,
             }
-        return json.dumps(meta)
+        return json.dumps(meta, ensure_ascii=False)
 
 
 @dataclass(slots=True)
@@ -178,9 +178,11 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, d.description,
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+  LEFT JOIN pg_description d
+         ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0 AND d.description LIKE '{{%'
   LEFT JOIN pg_description ad ON ad.objoid = c.oid AND ad.classoid = 'pg_class'::regclass AND ad.objsubid = a.attnum
-  LEFT JOIN pg_description dn ON dn.objoid = n.oid AND dn.classoid = 'pg_namespace'::regclass
+  LEFT JOIN pg_description dn
+         ON dn.objoid = n.oid AND dn.classoid = 'pg_namespace'::regclass AND dn.description LIKE '{{%'
  WHERE c.relkind IN ('r', 'v') AND {condition}
  ORDER BY c.oid, a.attnum"""
 _BY_ID = _TABLE_SQL.format(condition="c.oid = $1::oid")

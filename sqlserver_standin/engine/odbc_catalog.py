@@ -59,7 +59,8 @@ SELECT DB_NAME() AS TABLE_QUALIFIER, s.name AS TABLE_OWNER, o.name AS TABLE_NAME
     CAST(NULL AS nvarchar(128)) AS SS_XML_SCHEMACOLLECTION_SCHEMA_NAME,
     CAST(NULL AS nvarchar(128)) AS SS_XML_SCHEMACOLLECTION_NAME,
     CAST(CASE t.name WHEN 'int' THEN CASE WHEN c.is_nullable = 1 THEN 38 ELSE 56 END
-        WHEN 'varchar' THEN 39 WHEN 'nvarchar' THEN 39 WHEN 'bit' THEN 50 WHEN 'float' THEN 109 WHEN 'datetime' THEN 111 ELSE 0 END AS tinyint) AS SS_DATA_TYPE
+        WHEN 'varchar' THEN 39 WHEN 'nvarchar' THEN 39 WHEN 'bit' THEN 50 WHEN 'float' THEN 109
+        WHEN 'datetime' THEN 111 ELSE 0 END AS tinyint) AS SS_DATA_TYPE
 FROM sys.columns AS c
 JOIN sys.objects AS o ON o.object_id = c.object_id
 JOIN sys.schemas AS s ON s.schema_id = o.schema_id

@@ -278,6 +278,10 @@ class Procedures:
                     str(given["command2"]).replace(placeholder, target), Frame()
                 )
 
+    def _sp_updatestats(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
+        self._session.link.execute("ANALYZE")
+        yield Message(15650, text(15650))
+
     # -- DBCC ------------------------------------------------------------------------------------------------
 
     def dbcc(self, statement: st.Dbcc, frame: Frame) -> Iterator[Event]:
@@ -392,6 +396,7 @@ _SYSTEM: dict[str, Callable[[Procedures, st.Execute, Frame], Iterator[Event]]] =
     "sp_addextendedproperty": Procedures._extended_property,
     "sp_updateextendedproperty": Procedures._extended_property,
     "sp_dropextendedproperty": Procedures._extended_property,
+    "sp_updatestats": Procedures._sp_updatestats,
     "sp_msforeachtable": Procedures._sp_msforeachtable,
     "sp_describe_undeclared_parameters": Procedures._sp_describe_undeclared_parameters,
     **dict.fromkeys(odbc_catalog.PROCEDURES, Procedures._catalog_procedure),

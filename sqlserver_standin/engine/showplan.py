@@ -43,6 +43,12 @@ _MISSING_INDEX_LEAST_ROWS = 500
 _MISSING_INDEX_MOST_ROWS = 200_000
 _MISSING_INDEX_LEAST_IMPACT = 10.0
 
+# Never analysed, or changed by more than SQL Server's threshold since.
+_STALE_STATISTICS = """
+SELECT c.oid::regclass FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
+ WHERE c.oid = $1::oid AND c.relkind = 'r'
+   AND (c.reltuples < 0 OR s.n_mod_since_analyze > 500 + 0.2 * greatest(c.reltuples, 0))"""
+
 _JOIN_OPERATIONS = {
     "Inner": "Inner Join",
     "Left": "Left Outer Join",
@@ -127,6 +133,21 @@ class Showplan:
         """The document of one statement that ran under EXPLAIN (ANALYZE)."""
         missing = self._missing_index(statement, plan["Plan"])
         return _document([self._statement(statement, plan, 1, missing, actual=True)])
+
+    def make_statistics(self, tables: Sequence[int]) -> None:
+        """SQL Server makes statistics when it compiles a statement; PostgreSQL's come some time later.
+
+        https://learn.microsoft.com/sql/relational-databases/statistics/statistics
+        """
+        link = self._session.link
+        for table in dict.fromkeys(tables):
+            rows = link.rows(_STALE_STATISTICS, (table,))
+            if rows:
+                try:
+                    link.script(["SET LOCAL lock_timeout = 50", f"ANALYZE {rows[0][0]}"])
+                except PostgresError:
+                    # Somebody alters the table; the plan is made with what is known.
+                    continue
 
     def _explain(self, statement: PlannedStatement, *options: str) -> dict[str, Any]:
         words = ", ".join(("VERBOSE", "FORMAT JSON", *options))
@@ -408,6 +429,8 @@ class _Lookup:
         return self._tables[key]
 
     def _load(self, schema: str, relation: str) -> _Table | None:
+        if schema in ("pg_catalog", "information_schema", "sys_meta"):
+            return None
         info = self._session.catalog.info("" if schema.startswith("pg_temp") else schema, relation)
         if info is None:
             return None

@@ -431,8 +431,13 @@ class Dbcc(Statement):
 
 
 @dataclass(slots=True)
+class UpdateStatistics(Statement):
+    table: Name
+
+
+@dataclass(slots=True)
 class Nothing(Statement):
-    """A statement that has nothing to do here, such as CHECKPOINT or UPDATE STATISTICS."""
+    """A statement that has nothing to do here, such as CHECKPOINT."""
 
 
 @dataclass(slots=True)

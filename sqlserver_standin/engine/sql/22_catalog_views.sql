@@ -1,14 +1,9 @@
 -- The catalog views: https://learn.microsoft.com/sql/relational-databases/system-catalog-views/catalog-views-transact-sql
 -- Each of them is here as far as clients ask for it; columns that nobody reads are constants of a new database.
 
-CREATE FUNCTION sys_meta.schema_id(namespace oid) RETURNS integer LANGUAGE sql STABLE PARALLEL SAFE AS $$
-SELECT CASE nspname WHEN 'dbo' THEN 1 WHEN 'guest' THEN 2 WHEN 'INFORMATION_SCHEMA' THEN 3 WHEN 'sys' THEN 4
-                    ELSE oid::int4 END
-  FROM pg_namespace WHERE oid = namespace
-$$;
-
 CREATE VIEW sys_meta.namespace AS
-SELECT n.oid, sys_meta.schema_id(n.oid) AS schema_id, coalesce(d.description::jsonb ->> 'name', n.nspname::text) AS name
+SELECT n.oid, CASE n.nspname WHEN 'dbo' THEN 1 WHEN 'guest' THEN 2 WHEN 'INFORMATION_SCHEMA' THEN 3 WHEN 'sys' THEN 4 ELSE n.oid::int4 END AS schema_id,
+       coalesce(d.description::jsonb ->> 'name', n.nspname::text) AS name
   FROM pg_namespace n
   LEFT JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass AND d.description LIKE '{%'
  WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'sys_meta');
@@ -75,9 +70,8 @@ SELECT t.oid, t.tgrelid, t.tgtype, t.tgenabled, c.schema_id, coalesce(d.descript
   JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass
  WHERE NOT t.tgisinternal AND (d.description::jsonb ->> 'main')::bool;
 
-CREATE FUNCTION sys_meta.created(meta jsonb) RETURNS timestamp LANGUAGE sql STABLE PARALLEL SAFE AS $$
-SELECT coalesce((meta ->> 'created')::timestamp, '2022-10-08 06:32:03'::timestamp)
-$$;
+CREATE FUNCTION sys_meta.created(meta jsonb) RETURNS timestamp LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce((meta ->> 'created')::timestamp, '2022-10-08 06:32:03'::timestamp);
 
 -- Objects --------------------------------------------------------------------------------------------------
 
@@ -117,15 +111,21 @@ SELECT name, object_id AS id, type AS xtype, schema_id::int2 AS uid, parent_obje
   FROM sys.objects;
 
 CREATE VIEW sys.tables AS
-SELECT o.*, 0 AS lob_data_space_id, 0 AS max_column_id_used, false AS lock_on_bulk_load, true AS uses_ansi_nulls,
+SELECT r.name::sys.text_ci AS name, r.oid::int4 AS object_id, NULL::int4 AS principal_id, r.schema_id, 0 AS parent_object_id,
+       'U '::sys.text_ci AS type, 'USER_TABLE'::sys.text_ci AS type_desc, sys_meta.created(r.meta) AS create_date,
+       sys_meta.created(r.meta) AS modify_date, false AS is_ms_shipped, false AS is_published, false AS is_schema_published,
+       0 AS lob_data_space_id, 0 AS max_column_id_used, false AS lock_on_bulk_load, true AS uses_ansi_nulls,
        false AS is_replicated, false AS is_memory_optimized, 0::int2 AS temporal_type,
        'NON_TEMPORAL_TABLE'::sys.text_ci AS temporal_type_desc, 0::int2 AS durability, false AS is_external,
        NULL::int4 AS history_table_id, false AS is_node, false AS is_edge
-  FROM sys.objects o WHERE o.type::text = 'U ';
+  FROM sys_meta.relation r WHERE r.relkind = 'r';
 
 CREATE VIEW sys.views AS
-SELECT o.*, false AS is_replicated, false AS has_replication_filter, false AS has_opaque_metadata, false AS with_check_option
-  FROM sys.objects o WHERE o.type::text = 'V ';
+SELECT r.name::sys.text_ci AS name, r.oid::int4 AS object_id, NULL::int4 AS principal_id, r.schema_id, 0 AS parent_object_id,
+       'V '::sys.text_ci AS type, 'VIEW'::sys.text_ci AS type_desc, sys_meta.created(r.meta) AS create_date,
+       sys_meta.created(r.meta) AS modify_date, false AS is_ms_shipped, false AS is_published, false AS is_schema_published,
+       false AS is_replicated, false AS has_replication_filter, false AS has_opaque_metadata, false AS with_check_option
+  FROM sys_meta.relation r WHERE r.relkind = 'v';
 CREATE VIEW sys.all_views AS SELECT * FROM sys.views;
 
 CREATE VIEW sys.procedures AS
@@ -245,9 +245,12 @@ SELECT x.indrelid::int4 AS object_id, x.index_id, k.position::int4 AS index_colu
   CROSS JOIN LATERAL unnest(x.indkey) WITH ORDINALITY k (attnum, position);
 
 CREATE VIEW sys.key_constraints AS
-SELECT o.*, x.index_id AS unique_index_id, coalesce((x.meta -> 'system')::bool, false) AS is_system_named, true AS is_enforced
-  FROM sys.objects o JOIN sys_meta.user_index x ON x.oid = o.object_id::oid
- WHERE o.type::text IN ('PK', 'UQ');
+SELECT x.name::sys.text_ci AS name, x.oid::int4 AS object_id, NULL::int4 AS principal_id, x.schema_id, x.indrelid::int4 AS parent_object_id,
+       (CASE x.kind WHEN 'PRIMARY KEY' THEN 'PK' ELSE 'UQ' END)::sys.text_ci AS type,
+       (CASE x.kind WHEN 'PRIMARY KEY' THEN 'PRIMARY_KEY_CONSTRAINT' ELSE 'UNIQUE_CONSTRAINT' END)::sys.text_ci AS type_desc,
+       sys_meta.created(x.meta) AS create_date, sys_meta.created(x.meta) AS modify_date, false AS is_ms_shipped,
+       false AS is_published, false AS is_schema_published, x.index_id AS unique_index_id, coalesce((x.meta -> 'system')::bool, false) AS is_system_named, true AS is_enforced
+  FROM sys_meta.user_index x WHERE x.kind <> 'INDEX';
 
 CREATE FUNCTION sys_meta.action(code "char") RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 SELECT (CASE code WHEN 'c' THEN 1 WHEN 'n' THEN 2 WHEN 'd' THEN 3 ELSE 0 END)::int2
@@ -257,14 +260,16 @@ SELECT (CASE code WHEN 'c' THEN 'CASCADE' WHEN 'n' THEN 'SET_NULL' WHEN 'd' THEN
 $$;
 
 CREATE VIEW sys.foreign_keys AS
-SELECT o.*, k.confrelid::int4 AS referenced_object_id, x.index_id AS key_index_id, NOT k.conenforced AS is_disabled,
+SELECT k.name::sys.text_ci AS name, k.oid::int4 AS object_id, NULL::int4 AS principal_id, k.schema_id, k.conrelid::int4 AS parent_object_id,
+       'F '::sys.text_ci AS type, 'FOREIGN_KEY_CONSTRAINT'::sys.text_ci AS type_desc, sys_meta.created(k.meta) AS create_date,
+       sys_meta.created(k.meta) AS modify_date, false AS is_ms_shipped, false AS is_published, false AS is_schema_published,
+       k.confrelid::int4 AS referenced_object_id, x.index_id AS key_index_id, NOT k.conenforced AS is_disabled,
        false AS is_not_for_replication,
        NOT (k.convalidated AND k.conenforced) OR coalesce((k.meta -> 'not_trusted')::bool, false) AS is_not_trusted,
        sys_meta.action(k.confdeltype) AS delete_referential_action, sys_meta.action_desc(k.confdeltype) AS delete_referential_action_desc,
        sys_meta.action(k.confupdtype) AS update_referential_action, sys_meta.action_desc(k.confupdtype) AS update_referential_action_desc,
        coalesce((k.meta -> 'system')::bool, false) AS is_system_named
   FROM sys_meta.user_constraint k
-  JOIN sys.objects o ON o.object_id = k.oid::int4 AND o.type::text = 'F '
   LEFT JOIN sys_meta.user_index x ON x.oid = k.conindid
  WHERE k.contype = 'f';
 
@@ -277,18 +282,23 @@ SELECT k.oid::int4 AS constraint_object_id, p.position::int4 AS constraint_colum
  WHERE k.contype = 'f';
 
 CREATE VIEW sys.check_constraints AS
-SELECT o.*, NOT k.conenforced AS is_disabled, false AS is_not_for_replication,
+SELECT k.name::sys.text_ci AS name, k.oid::int4 AS object_id, NULL::int4 AS principal_id, k.schema_id, k.conrelid::int4 AS parent_object_id,
+       'C '::sys.text_ci AS type, 'CHECK_CONSTRAINT'::sys.text_ci AS type_desc, sys_meta.created(k.meta) AS create_date,
+       sys_meta.created(k.meta) AS modify_date, false AS is_ms_shipped, false AS is_published, false AS is_schema_published,
+       NOT k.conenforced AS is_disabled, false AS is_not_for_replication,
        NOT (k.convalidated AND k.conenforced) OR coalesce((k.meta -> 'not_trusted')::bool, false) AS is_not_trusted,
        (CASE WHEN cardinality(k.conkey) = 1 THEN k.conkey[1] ELSE 0 END)::int4 AS parent_column_id,
        k.meta ->> 'definition' AS definition, true AS uses_database_collation,
        coalesce((k.meta -> 'system')::bool, false) AS is_system_named
   FROM sys_meta.user_constraint k
-  JOIN sys.objects o ON o.object_id = k.oid::int4 AND o.type::text = 'C '
  WHERE k.contype = 'c';
 
 CREATE VIEW sys.default_constraints AS
-SELECT o.*, d.attnum::int4 AS parent_column_id, d.definition, d.is_system_named
-  FROM sys_meta.user_default d JOIN sys.objects o ON o.object_id = d.oid::int4 AND o.type::text = 'D ';
+SELECT d.name::sys.text_ci AS name, d.oid::int4 AS object_id, NULL::int4 AS principal_id, d.schema_id, d.relid::int4 AS parent_object_id,
+       'D '::sys.text_ci AS type, 'DEFAULT_CONSTRAINT'::sys.text_ci AS type_desc, sys_meta.created('{}') AS create_date,
+       sys_meta.created('{}') AS modify_date, false AS is_ms_shipped, false AS is_published, false AS is_schema_published,
+       d.attnum::int4 AS parent_column_id, d.definition, d.is_system_named
+  FROM sys_meta.user_default d;
 
 CREATE VIEW sys.extended_properties AS
 SELECT p.class, (CASE p.class WHEN 0 THEN 'DATABASE' WHEN 3 THEN 'SCHEMA' ELSE 'OBJECT_OR_COLUMN' END)::sys.text_ci AS class_desc,

@@ -69,8 +69,10 @@ $$;
 CREATE FUNCTION sys.object_name(id integer, database_id integer DEFAULT NULL) RETURNS sys.text_ci LANGUAGE plpgsql STABLE AS $$
 DECLARE answer sys.text_ci;
 BEGIN
-    IF NOT sys_meta.own_database(database_id) THEN RETURN NULL; END IF;
-    SELECT name::sys.text_ci INTO answer FROM sys_meta.relation r WHERE r.oid = id::oid;
+    IF database_id IS NOT NULL AND NOT sys_meta.own_database(database_id) THEN RETURN NULL; END IF;
+    SELECT coalesce(d.description::jsonb ->> 'name', c.relname)::sys.text_ci INTO answer
+      FROM pg_class c LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+     WHERE c.oid = id::oid;
     IF NOT FOUND THEN SELECT o.name INTO answer FROM sys.objects o WHERE o.object_id = id; END IF;
     RETURN answer;
 END $$;
@@ -78,8 +80,11 @@ END $$;
 CREATE FUNCTION sys.object_schema_name(id integer, database_id integer DEFAULT NULL) RETURNS sys.text_ci LANGUAGE plpgsql STABLE AS $$
 DECLARE answer sys.text_ci;
 BEGIN
-    IF NOT sys_meta.own_database(database_id) THEN RETURN NULL; END IF;
-    SELECT schema_name::sys.text_ci INTO answer FROM sys_meta.relation r WHERE r.oid = id::oid;
+    IF database_id IS NOT NULL AND NOT sys_meta.own_database(database_id) THEN RETURN NULL; END IF;
+    SELECT coalesce(d.description::jsonb ->> 'name', n.nspname)::sys.text_ci INTO answer
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+      LEFT JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass AND d.description LIKE '{%'
+     WHERE c.oid = id::oid;
     IF NOT FOUND THEN
         SELECT s.name INTO answer FROM sys.objects o JOIN sys.schemas s ON s.schema_id = o.schema_id WHERE o.object_id = id;
     END IF;
@@ -105,7 +110,10 @@ CREATE FUNCTION sys.type_name(id integer) RETURNS sys.text_ci LANGUAGE sql STABL
 SELECT name FROM sys.types WHERE user_type_id = id
 $$;
 CREATE FUNCTION sys.col_name(table_id integer, id integer) RETURNS sys.text_ci LANGUAGE sql STABLE AS $$
-SELECT name::sys.text_ci FROM sys_meta.user_column WHERE relid = table_id::oid AND attnum = id
+SELECT coalesce(d.description::jsonb ->> 'name', a.attname)::sys.text_ci
+  FROM pg_attribute a
+  LEFT JOIN pg_description d ON d.objoid = a.attrelid AND d.classoid = 'pg_class'::regclass AND d.objsubid = a.attnum
+ WHERE a.attrelid = table_id::oid AND a.attnum = id AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 CREATE FUNCTION sys.col_length(table_name sys.text_ci, column_name sys.text_ci) RETURNS smallint LANGUAGE sql STABLE AS $$
 SELECT max_length FROM sys.columns WHERE object_id = sys.object_id(table_name) AND name = column_name
