@@ -485,8 +485,8 @@ def _only(names: frozenset[str], attributes: Mapping[str, str]) -> dict[str, str
 def _sentences(deadlock: Deadlock) -> Iterator[str]:
     victims = [process_label(process) for process in deadlock.victim_processes]
     if victims:
-        verb = "was" if len(victims) == 1 else "were"
-        yield f"{_joined(victims)} {verb} chosen as the victim and rolled back."
+        chosen = "was chosen as the victim" if len(victims) == 1 else "were chosen as victims"
+        yield f"{_joined(victims)} {chosen} and rolled back."
     elif deadlock.is_within_one_session:
         yield "Threads of one parallel query blocked each other; none was chosen as the victim."
     else:
@@ -513,4 +513,5 @@ def process_label(process: Process) -> str:
 
 
 def _joined(words: list[str]) -> str:
-    return " and ".join(dict.fromkeys(words))
+    *first, last = dict.fromkeys(words)
+    return f"{', '.join(first)} and {last}" if first else last

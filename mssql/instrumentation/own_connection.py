@@ -16,7 +16,7 @@ QUERY_TIMEOUT = 15
 @contextlib.contextmanager
 def own_connection(alias: str) -> Iterator[Run]:
     """Gives a function that runs one statement and returns its rows."""
-    from django.db import connections
+    from django.db import Error, connections
 
     wrapper: Any = connections.create_connection(alias)
     options = {
@@ -37,4 +37,6 @@ def own_connection(alias: str) -> Iterator[Run]:
     try:
         yield run
     finally:
-        wrapper.close()
+        # What went wrong before says more than a broken connection that won't close.
+        with contextlib.suppress(Error):
+            wrapper.close()

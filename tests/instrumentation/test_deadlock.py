@@ -288,6 +288,15 @@ def test_the_words_say_who_waited_for_whom() -> None:
     )
 
 
+def test_several_victims_are_listed() -> None:
+    (graph,) = deadlock.parse(
+        (FIXTURES / "deadlocks" / "flanksource_key-lookup-ix2-four-process.xml").read_bytes()
+    )
+    assert graph.sentences()[0] == (
+        "session 211, session 212 and session 199 were chosen as victims and rolled back."
+    )
+
+
 def test_a_parallel_query_that_blocked_itself_is_told_apart() -> None:
     (graph,) = deadlock.parse((FIXTURES / "deadlocks" / "xelogstash_xml_deadlock_report.xml").read_bytes())
     assert graph.is_within_one_session
