@@ -49,7 +49,7 @@ class Declaration:
     output: bool = False
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=512)
 def parse_declarations(text: str) -> tuple[Declaration, ...]:
     """Read a list of declarations; raises SQL Server's error 102 where it is none."""
     declarations: list[Declaration] = []
