@@ -95,6 +95,11 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     574: (16, 0, "{} statement not allowed within multi-statement transaction."),
     628: (16, 0, "Cannot issue SAVE TRANSACTION when there is no active transaction."),
     911: (16, 1, "Database '{}' does not exist. Make sure that the name is entered correctly."),
+    916: (
+        14,
+        2,
+        'The server principal "{}" is not able to access the database "{}" under the current security context.',
+    ),
     1033: (
         15,
         1,
@@ -428,6 +433,8 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         1,
         "Database name cannot be specified for the sequence object in default constraints.",
     ),
+    15007: (16, 1, "'{}' is not a valid login or you do not have permission."),
+    15247: (16, 1, "User does not have permission to perform this action."),
     15023: (16, 1, "User, group, or role '{}' already exists in the current database."),
     15025: (16, 1, "The server principal '{}' already exists."),
     15135: (

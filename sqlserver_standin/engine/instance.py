@@ -18,6 +18,7 @@ from psycopg import sql as pg_sql
 from sqlserver_standin.engine.names import pg_name
 from sqlserver_standin.engine.observation import PlanCache
 from sqlserver_standin.engine.postgres import Postgres
+from sqlserver_standin.engine.security import Security
 from sqlserver_standin.engine.session import ClientInfo, Session
 from sqlserver_standin.errors import sql_error
 from sqlserver_standin.types import DEFAULT_COLLATION
@@ -86,7 +87,7 @@ class Instance:
         self._sessions: dict[int, Session] = {}
         self._databases: dict[str, Database] = {}
         self._versions: defaultdict[str, int] = defaultdict(int)
-        self._logins: dict[str, str] = {}
+        self.security = Security()
         self.plan_cache = PlanCache()
         self.deadlocks: deque[tuple[datetime.datetime, str]] = deque(maxlen=MOST_DEADLOCKS)
         self.postgres = Postgres(data)
@@ -121,7 +122,7 @@ class Instance:
         """Open a session; 18456 for a wrong password, 4060 for a database that isn't there."""
         self._authenticate(user, password)
         found = self.database(database or "master")
-        if found is None:
+        if found is None or not self.may_use(user, found.name):
             raise sql_error(4060, database)
         client = ClientInfo(user, host_name, application_name, client_pid, client_library, client_address)
         with self._lock:
@@ -134,11 +135,25 @@ class Instance:
 
     def _authenticate(self, user: str, password: str) -> None:
         if user.lower() == "sa":
-            expected: str | None = self._password
+            accepted = secrets.compare_digest(self._password.encode(), password.encode())
         else:
-            expected = self._logins.get(user.lower())
-        if expected is None or not secrets.compare_digest(expected.encode(), password.encode()):
+            accepted = self.security.accepts(user, password)
+        if not accepted:
             raise sql_error(18456, user)
+
+    def security_changed(self) -> None:
+        """Keep the logins and permissions, and let the sessions see them."""
+        with self._lock, self._admin() as admin:
+            self.security.version += 1
+            admin.execute(
+                pg_sql.SQL("COMMENT ON DATABASE {} IS {}").format(
+                    pg_sql.Identifier(_ADMIN_DATABASE), pg_sql.Literal(json.dumps(self.security.to_json()))
+                )
+            )
+
+    def may_use(self, login: str, database: str) -> bool:
+        """Whether the login has a user in the database."""
+        return self.security.is_sysadmin(login) or self.security.user(login, database) is not None
 
     def forget(self, session: Session) -> None:
         """A session that has closed."""
@@ -272,6 +287,12 @@ class Instance:
             if rebuilt:
                 self._build_template(admin, files, version)
             self._load_databases(admin)
+            kept = admin.execute(
+                "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s",
+                (_ADMIN_DATABASE,),
+            ).fetchone()
+            if kept and kept[0] and kept[0].startswith("{"):
+                self.security.load(json.loads(kept[0]))
             if rebuilt and self._databases:
                 self._rebuild_databases(admin)
         for name in SYSTEM_DATABASES:

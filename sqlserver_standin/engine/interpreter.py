@@ -328,7 +328,10 @@ class Interpreter:
         if session.options.implicit_transactions and not session.transaction.count:
             yield from session.begin(None)
         translation = session.translator.statement(statement.node, self._context(frame))
+        if not session.is_sysadmin:
+            self._check_permissions(statement, translation)
         if session.options.statistics_xml:
+            session.require("SHOWPLAN")
             yield from self._with_actual_plan(statement, translation, frame)
             return
         if session.transaction.doomed and translation.kind != "select":
@@ -476,6 +479,7 @@ class Interpreter:
 
     def show_plans(self, statements: Sequence[st.Statement], frame: Frame) -> Iterator[Event]:
         """A batch under SHOWPLAN_XML: planned, not run."""
+        self._session.require("SHOWPLAN")
         planned: list[PlannedStatement] = []
         yield from self._plan_all(statements, frame, planned)
         if planned:
@@ -593,6 +597,20 @@ class Interpreter:
                 [table.identity_sequence.encode()],
             )
         session.identity_sequence = frame.scope.identity_sequence = table.identity_sequence
+
+    def _check_permissions(self, statement: st.Data, translation: Translation) -> None:
+        target = translation.table
+        if target is not None:
+            for permission in {"merge": ("INSERT", "UPDATE", "DELETE")}.get(
+                translation.kind, (translation.kind.upper(),)
+            ):
+                self._session.require_on(permission, target)
+        for table in self._named_tables(statement.node):
+            if target is None or table.object_id != target.object_id:
+                self._session.require_on("SELECT", table)
+        for call in descendants(statement.node):
+            if isinstance(call, ast.Call) and call.name.lower().startswith(("dm_exec", "fn_xe")):
+                self._session.require_on("SELECT", Table("sys", "dm_exec", "", "view", ()))
 
     def _check_snapshot(self, statement: st.Data) -> None:
         session = self._session
@@ -937,6 +955,8 @@ class Interpreter:
             yield from session.begin(None)
         if session.transaction.doomed:
             raise sql_error(3930)
+        if not session.is_sysadmin:
+            self._check_definition(statement)
         session.schema_touched()
         # All or nothing, though it takes several statements of PostgreSQL.
         own = not session.transaction.count
@@ -954,6 +974,17 @@ class Interpreter:
             session.schema_changed()
         session.check_schema_version()
         yield Done(None, _COMMANDS.get(type(statement), ""))
+
+    def _check_definition(self, statement: st.Statement) -> None:
+        if isinstance(statement, st.CreateTable) and statement.name[-1].startswith("#"):
+            return
+        names: dict[type[st.Statement], str] = {
+            st.CreateTable: "CREATE TABLE",
+            st.CreateView: "CREATE VIEW",
+            st.CreateProcedure: "CREATE PROCEDURE",
+            st.CreateSchema: "CREATE SCHEMA",
+        }
+        self._session.require(names.get(type(statement), "ALTER"))
 
     def _define(self, statement: st.Statement) -> None:
         ddl = self._session.ddl
@@ -1013,6 +1044,9 @@ class Interpreter:
                     raise unsupported(f"DROP {statement.kind}", statement.line)
 
     def _drop_statement(self, statement: st.Drop, frame: Frame) -> Iterator[Event]:
+        if statement.kind in ("LOGIN", "USER"):
+            yield from self._procedures.security(statement, frame)
+            return
         if statement.kind != "DATABASE":
             yield from self._definition(statement, frame)
             return
@@ -1025,6 +1059,8 @@ class Interpreter:
 
     def _create_database(self, statement: st.CreateDatabase, frame: Frame) -> Iterator[Event]:
         self._refuse_in_transaction("CREATE DATABASE")
+        if not self._session.is_sysadmin:
+            raise sql_error(262, "CREATE DATABASE", "master")
         self._session.instance.create_database(statement.name, statement.collation)
         yield Done(None, "create database")
 

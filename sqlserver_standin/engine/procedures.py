@@ -16,6 +16,7 @@ from sqlserver_standin.engine.described_parameters import (
 )
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.names import quote
+from sqlserver_standin.engine.security import SERVER_PERMISSIONS, Login, User
 from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import Done, Event, Message, ResultSet
 from sqlserver_standin.tsql import syntax as ast
@@ -366,9 +367,81 @@ class Procedures:
         given = self._arguments(statement, frame, "data_type", "odbcver")
         yield from datatype_info(given.get("data_type"))
 
+    # -- security --------------------------------------------------------------------------------------------
+
     def security(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
-        raise unsupported(type(statement).__name__, statement.line)
+        """CREATE and DROP LOGIN and USER, GRANT, DENY, REVOKE, ALTER ROLE."""
+        session = self._session
+        if not session.is_sysadmin:
+            raise sql_error(15247)
+        security = session.instance.security
+        users = security.users.setdefault(session.database.lower(), {})
+        match statement:
+            case st.CreateLogin():
+                if statement.name.lower() in security.logins or statement.name.lower() == "sa":
+                    raise sql_error(15025, statement.name)
+                security.logins[statement.name.lower()] = Login(statement.name, statement.password)
+            case st.CreateUser():
+                if statement.name.lower() in users:
+                    raise sql_error(15023, statement.name)
+                if statement.login is not None and statement.login.lower() not in security.logins:
+                    raise sql_error(15007, statement.login)
+                users[statement.name.lower()] = User(statement.name, statement.login or "")
+            case st.Drop():
+                for name in statement.names:
+                    known: dict[str, Any] = security.logins if statement.kind == "LOGIN" else users
+                    if known.pop(name[-1].lower(), None) is None and not statement.if_exists:
+                        raise sql_error(15151, "drop", statement.kind.lower(), name[-1])
+            case st.AlterRole():
+                self._alter_role(statement, users)
+            case st.Permission():
+                for principal in statement.principals:
+                    self._grant(statement, principal, users)
+        session.instance.security_changed()
+        return
         yield
+
+    def _alter_role(self, statement: st.AlterRole, users: dict[str, User]) -> None:
+        principals: dict[str, Any] = self._session.instance.security.logins if statement.server else users
+        member = principals.get(statement.member.lower())
+        if member is None:
+            raise sql_error(15151, "add" if statement.add else "drop", "principal", statement.member)
+        if statement.add and statement.role not in member.roles:
+            member.roles.append(statement.role)
+        elif not statement.add and statement.role in member.roles:
+            member.roles.remove(statement.role)
+
+    def _grant(self, statement: st.Permission, principal: str, users: dict[str, User]) -> None:
+        server = [each for each in statement.permissions if each in SERVER_PERMISSIONS]
+        if server:
+            login = self._session.instance.security.logins.get(principal.lower())
+            if login is None:
+                raise sql_error(15151, "find", "login", principal)
+            _change(login.permissions, server, add=statement.action == "GRANT")
+        own = [each for each in statement.permissions if each not in SERVER_PERMISSIONS]
+        if not own:
+            return
+        user = users.get(principal.lower())
+        if user is None:
+            raise sql_error(15151, "find", "user", principal)
+        if statement.securable is None:
+            _change(user.permissions, own, add=statement.action == "GRANT")
+            _change(user.denied, own, add=statement.action == "DENY")
+            return
+        table = self._session.ddl.find(statement.securable)
+        if table is None:
+            raise sql_error(15151, "find", "object", statement.securable[-1])
+        granted = user.objects.setdefault(table.full_name.lower(), [])
+        _change(granted, own, add=statement.action == "GRANT")
+        _change(granted, [f"-{each}" for each in own], add=statement.action == "DENY")
+
+
+def _change(permissions: list[str], changed: list[str], *, add: bool) -> None:
+    for permission in changed:
+        if add and permission not in permissions:
+            permissions.append(permission)
+        elif not add and permission in permissions:
+            permissions.remove(permission)
 
 
 class _atomic:

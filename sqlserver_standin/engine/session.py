@@ -209,6 +209,49 @@ class Session:
         self.link.execute(f"SELECT {calls}", [value.encode() for value in settings.values()])
         if self.options.lock_timeout != -1:
             self.apply_lock_timeout()
+        self._security_version = -1
+        self._publish_permissions()
+
+    def _publish_permissions(self) -> None:
+        """Let HAS_PERMS_BY_NAME see what this login may do here."""
+        security = self.instance.security
+        if self._security_version == security.version:
+            return
+        self._security_version = security.version
+        self.is_sysadmin = security.is_sysadmin(self.client.login)
+        if not self.is_sysadmin:
+            permissions = security.permissions(self.client.login, self.database)
+            self.set_setting("standin.permissions", ",".join(sorted(permissions)) or "none")
+
+    @property
+    def user_name(self) -> str:
+        """CURRENT_USER."""
+        if self.is_sysadmin:
+            return "dbo"
+        user = self.instance.security.user(self.client.login, self.database)
+        return user.name if user else "guest"
+
+    def require(self, permission: str) -> None:
+        """Refuse unless the login has a database's or the server's permission."""
+        if not self.is_sysadmin and permission not in self.instance.security.permissions(
+            self.client.login, self.database
+        ):
+            raise sql_error(262, permission, self.database)
+
+    def require_on(self, permission: str, table: Table) -> None:
+        """Refuse unless the login has a permission on a table or view."""
+        if self.is_sysadmin or table.kind in ("temp", "variable"):
+            return
+        security = self.instance.security
+        if table.schema in ("sys", "INFORMATION_SCHEMA"):
+            if table.name.lower().startswith(("dm_exec", "dm_tran", "dm_xe", "dm_os", "query_store")):
+                needed = "VIEW SERVER PERFORMANCE STATE"
+                if needed not in security.permissions(self.client.login, self.database):
+                    self.report(sql_error(300, needed, "server", "master"))
+                    raise sql_error(297)
+            return
+        if not security.may(self.client.login, self.database, permission, table.schema, table.name):
+            raise sql_error(229, permission, table.name, self.database, table.schema)
 
     @property
     def database(self) -> str:
@@ -248,6 +291,8 @@ class Session:
         found = self.instance.database(name)
         if found is None:
             raise sql_error(911, name)
+        if not self.instance.may_use(self.client.login, found.name):
+            raise sql_error(916, self.client.login, found.name)
         old = self._database.name
         if found is not self._database:
             if self.transaction.count:
@@ -363,6 +408,7 @@ class Session:
         self.counters.last_request_start = now
         self.counters.requests += 1
         self.check_schema_version()
+        self._publish_permissions()
 
     def check_schema_version(self) -> None:
         """Prepared statements don't survive a change of the schema."""
@@ -659,7 +705,7 @@ class Session:
                 | "user"
                 | "user()"
             ):
-                return "dbo"
+                return self.user_name
             case "suser_sname()" | "suser_name()" | "system_user" | "system_user()" | "original_login()":
                 return self.client.login
             case "app_name()":

@@ -1,0 +1,94 @@
+"""A login that lacks a right is refused with SQL Server's number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sqlserver_standin.events import SqlError
+from tests.sqlserver_standin.engine_support import answers, failure, new_database
+from tests.sqlserver_standin.sql_support import Client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    with new_database() as client:
+        client.events(
+            "CREATE TABLE secret (id int); CREATE LOGIN reader WITH PASSWORD = N'pw'; "
+            "CREATE USER reader FOR LOGIN reader"
+        )
+        yield client
+        client.events("DROP USER reader; DROP LOGIN reader")
+
+
+@pytest.fixture
+def reader(client: Client) -> Iterator[Client]:
+    session = client.session.instance.login(user="reader", password="pw", database=client.session.database)
+    yield Client(session)
+    session.close()
+
+
+def test_a_wrong_password_is_18456(client: Client) -> None:
+    with pytest.raises(SqlError) as caught:
+        client.session.instance.login(user="reader", password="wrong")
+    assert (caught.value.number, caught.value.severity) == (18456, 14)
+
+
+def test_a_database_without_a_user_is_4060(client: Client) -> None:
+    client.events("CREATE DATABASE closed_to_reader")
+    try:
+        with pytest.raises(SqlError) as caught:
+            client.session.instance.login(user="reader", password="pw", database="closed_to_reader")
+        assert caught.value.number == 4060
+    finally:
+        client.events("DROP DATABASE closed_to_reader")
+
+
+@pytest.mark.parametrize(
+    ("sql", "numbers"),
+    [
+        ("SELECT * FROM secret", [229]),
+        ("INSERT INTO secret VALUES (1)", [229]),
+        ("DELETE FROM secret", [229]),
+        ("CREATE TABLE mine (a int)", [262]),
+        ("CREATE DATABASE mine", [262]),
+        ("DROP TABLE secret", [262]),
+        ("SELECT * FROM sys.dm_exec_sessions", [300, 297]),
+        ("GRANT SELECT ON secret TO reader", [15247]),
+        ("SET STATISTICS XML ON; SELECT 1 AS a", [262]),
+    ],
+)
+def test_a_missing_permission_is_refused(reader: Client, sql: str, numbers: list[int]) -> None:
+    assert answers(reader, sql) == numbers
+
+
+def test_showplan_is_a_permission_of_its_own(client: Client, reader: Client) -> None:
+    reader.events("SET SHOWPLAN_XML ON")
+    error = failure(reader, "SELECT 1 AS a")
+    assert (error.number, error.text) == (
+        262,
+        f"SHOWPLAN permission denied in database '{client.session.database}'.",
+    )
+    client.events("GRANT SHOWPLAN TO reader")
+    assert len(answers(reader, "SELECT 1 AS a")[0]) == 1
+
+
+def test_grant_deny_and_roles_take_effect_at_once(client: Client, reader: Client) -> None:
+    client.events("GRANT SELECT ON secret TO reader")
+    assert answers(reader, "SELECT * FROM secret") == [[]]
+    client.events("DENY SELECT ON secret TO reader")
+    assert answers(reader, "SELECT * FROM secret") == [229]
+    client.events("REVOKE SELECT ON secret TO reader; ALTER ROLE db_datareader ADD MEMBER reader")
+    assert answers(reader, "SELECT * FROM secret") == [[]]
+    client.events("ALTER ROLE db_datareader DROP MEMBER reader")
+
+
+def test_has_perms_by_name_knows(client: Client, reader: Client) -> None:
+    question = "SELECT HAS_PERMS_BY_NAME(NULL, NULL, 'VIEW SERVER STATE'), SUSER_SNAME(), USER_NAME()"
+    assert reader.rows(question) == [(0, "reader", "reader")]
+    client.events("GRANT VIEW SERVER STATE TO reader")
+    assert reader.rows(question) == [(1, "reader", "reader")]
+    assert reader.rows("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE session_id = @@SPID") == [(1,)]
+    client.events("REVOKE VIEW SERVER STATE TO reader")
+    assert client.rows(question) == [(1, "sa", "dbo")]
