@@ -172,7 +172,7 @@ OPTION (RECOMPILE)
 """
 _LAST_PLAN_JOIN = "OUTER APPLY sys.dm_exec_query_plan_stats([stats].[plan_handle]) AS [last]"
 INVALID_OBJECT = 208
-STATE_DENIED = (297, 300)
+STATE_DENIED = (262, 297, 300)
 
 
 def cached_plan(connection: Any, sql: str) -> CapturedPlan:

@@ -269,6 +269,73 @@ def test_a_statement_refused_for_its_plan_runs_without(caplog: pytest.LogCapture
     assert fake.log == []
 
 
+def sql_error(number: int, text: str) -> Exception:
+    from mssql.odbc import pyodbc
+
+    prefix = "[42000] [Microsoft][ODBC Driver 18 for SQL Server][SQL Server]"
+    return pyodbc.ProgrammingError("42000", f"{prefix}{text} ({number}) (SQLExecDirectW)")
+
+
+class CacheConnection:
+    """A connection whose plan cache answers as told: a row, or an exception, for each query."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.log: list[tuple[str, Any]] = []
+        self._answers = list(answers)
+
+    def cursor(self) -> CacheConnection:
+        return self
+
+    def execute(self, sql: str, parameters: Any) -> None:
+        self.log.append((sql, parameters))
+        self._answer = self._answers.pop(0)
+        if isinstance(self._answer, Exception):
+            raise self._answer
+
+    def fetchone(self) -> Any:
+        return self._answer
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("row", "source"), [(("<last/>", "<cached/>"), "last actual"), ((None, "<cached/>"), "cached")]
+)
+def test_the_plan_cache_is_searched_by_the_servers_text(row: Any, source: str) -> None:
+    cache = CacheConnection(row)
+    assert plan_source.cached_plan(cache, "SELECT ? WHERE '?' = ?").source == source
+    ((sql, parameters),) = cache.log
+    assert parameters == ("SELECT @P1 WHERE '?' = @P2", 26, "SELECT @P1 WHERE '?' = @P2")
+    assert "dm_exec_query_plan_stats" in sql
+
+
+def test_a_server_without_last_plans_gives_the_cached_one() -> None:
+    cache = CacheConnection(
+        sql_error(208, "Invalid object name 'sys.dm_exec_query_plan_stats'."), (None, "<cached/>")
+    )
+    assert plan_source.cached_plan(cache, "SELECT 1").xml == "<cached/>"
+    assert "dm_exec_query_plan_stats" not in cache.log[1][0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        (None, ""),
+        ((None, None), ""),
+        (sql_error(300, "VIEW SERVER STATE permission was denied on object 'server'."), "GRANT VIEW SERVER"),
+        (sql_error(297, "The user does not have permission to perform this action."), "GRANT VIEW SERVER"),
+        (sql_error(262, "VIEW DATABASE STATE permission denied in database 'x'."), "GRANT VIEW SERVER"),
+        (sql_error(40000, "not supported"), ""),
+    ],
+)
+def test_why_the_plan_cache_gives_nothing(answer: Any, advice: str) -> None:
+    with pytest.raises(PlanUnavailable) as caught:
+        plan_source.cached_plan(CacheConnection(answer), "SELECT 1")
+    assert caught.value.advice.startswith(advice)
+    assert bool(caught.value.advice) is bool(advice)
+
+
 def test_capture_rests_where_the_plan_cache_is_closed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -456,6 +523,19 @@ class TestOnAServer:
         assert captured.source == "estimated"
         assert not captured.plan.is_actual
         assert Author.objects.count() == 20
+
+    def test_the_plan_cache_is_asked(self, authors: list[Author]) -> None:
+        """A real server has the plan; the stand-in has no plan cache, and then there is an estimate."""
+        sql = "SELECT name FROM backend_author WHERE name = ?"
+        list(Author.objects.raw("SELECT id, name FROM backend_author WHERE name = %s", ["Author 1"]))
+        source, advice = "", ""
+        try:
+            source = plan_capture.cached(
+                "default", sql, database=str(connection.settings_dict["NAME"])
+            ).source
+        except PlanUnavailable as reason:
+            advice = reason.advice
+        assert (source, advice) in {("cached", ""), ("last actual", ""), ("", "")}
 
     def test_what_the_server_refuses_is_told(self, authors: list[Author]) -> None:
         with pytest.raises(PlanUnavailable, match="no_such_table"):
