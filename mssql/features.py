@@ -33,9 +33,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_deferrable_unique_constraints = False
     closed_cursor_error_class = ProgrammingError
     supports_paramstyle_pyformat = True
-    # A request takes 2,100 parameters, of which sp_executesql needs two for itself
+    # A request takes 2,100 parameters, of which sp_prepexec needs three for itself
     # (https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server).
-    max_query_params = 2098
+    max_query_params = 2097
     supports_callproc_kwargs = True
     create_test_procedure_without_params_sql = "CREATE PROCEDURE test_procedure AS BEGIN SELECT 1; END"
     create_test_procedure_with_int_param_sql = (
@@ -264,6 +264,10 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             },
             "Counts the indexes for LIKE that PostgreSQL makes beside unique ones.": {
                 "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
+            },
+            "Inserts a value of its own into an identity column.": {
+                "migrations.test_operations.OperationTests"
+                ".test_create_model_with_boolean_expression_in_check_constraint",
             },
             "Looks for FOR UPDATE; in T-SQL a lock is a hint.": {
                 "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",

@@ -91,9 +91,7 @@ def test_a_lock_timeout_is_an_operational_error(make: Make) -> None:
 
 
 @pytest.mark.parametrize("mars", [False, True])
-def test_two_results_can_be_read_in_turn(server: Any, make: Make, mars: bool) -> None:
-    if mars and server.standin is not None:
-        pytest.skip("the stand-in does not multiplex sessions (MARS)")
+def test_two_results_can_be_read_in_turn(make: Make, mars: bool) -> None:
     Author.objects.bulk_create([Author(name=f"a{number:04}") for number in range(300)])
     alias = make(mars=mars)
     with alias.cursor() as first, alias.cursor() as second:
