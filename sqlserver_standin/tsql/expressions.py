@@ -435,7 +435,10 @@ class ExpressionTranslator:
             one, _ = self.same_collation(winner, value, operation)
             if one is not winner or value.explicit_collation:
                 winner = value
-        return [self._recollated(value, winner.type) for value in values]
+        return [
+            replace(self._recollated(value, winner.type), explicit_collation=winner.explicit_collation)
+            for value in values
+        ]
 
     @staticmethod
     def _collation_conflict(left: Value, right: Value, operation: str) -> None:

@@ -264,8 +264,12 @@ def _concat_result(work: QueryTranslator, values: list[Value], sql: str) -> Valu
     lengths = [display_length(value.type) for value in values]
     limit = 4000 if unicode else 8000
     length = MAX if MAX in lengths else min(sum(lengths), limit)
-    collation = next((value.type.collation for value in values if value.type.collation), None)
-    return string(sql, string_type(length, unicode=unicode, collation=collation), nullable=False)
+    values = work.collated(values, "concat")
+    result = string(
+        sql, string_type(length, unicode=unicode, collation=values[0].type.collation), nullable=False
+    )
+    result.explicit_collation = values[0].explicit_collation
+    return result
 
 
 def _concat(work: QueryTranslator, node: ast.Call) -> Value:

@@ -374,6 +374,12 @@ def test_columns_of_different_collations_conflict(client: Client) -> None:
         "INSERT INTO #c VALUES ('a', 'A'); SELECT 1 FROM #c WHERE a = b COLLATE Latin1_General_CI_AS"
     )
     assert client.rows("SELECT 1 FROM #c WHERE a = b COLLATE Latin1_General_CI_AS") == [(1,)]
+    # An explicit collation reaches through functions.
+    sql = (
+        "SELECT 1 FROM #c WHERE UPPER(a) = UPPER(REPLACE('A-', '-', '' COLLATE SQL_Latin1_General_CP1_CS_AS))"
+    )
+    assert client.rows(sql) == [(1,)]
+    assert client.rows("SELECT 1 FROM #c WHERE CONCAT(a, 'x') = 'AX' COLLATE Latin1_General_CI_AS") == [(1,)]
     client.events("DROP TABLE #c")
 
 
