@@ -21,13 +21,13 @@ from mssql import bulk, json_expressions  # noqa: F401 (registers its implementa
 from mssql.expressions import (
     ConditionValue,
     as_value,
-    implementation_for,
+    how_to_compile,
     is_condition,
     is_constant,
     order_terms,
-    takes_values,
     with_values,
 )
+from mssql.operations import BINARY_PLACEHOLDER
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
@@ -51,12 +51,13 @@ class SQLCompiler(compiler.SQLCompiler):
 
     def compile(self, node: Any) -> tuple[str, Sequence[Any]]:
         cls: type = type(node)
-        if (own := getattr(node, "as_microsoft", None)) is not None:
-            sql, params = own(self, self.connection)
+        own_method, takes_values, implementation = how_to_compile(cls)
+        if own_method:
+            sql, params = node.as_microsoft(self, self.connection)
         else:
-            if takes_values(cls):
+            if takes_values:
                 node = with_values(node)
-            if (implementation := implementation_for(cls)) is not None:
+            if implementation is not None:
                 sql, params = implementation(node, self, self.connection)
             else:
                 sql, params = node.as_sql(self, self.connection)
@@ -476,7 +477,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         plain = all(len(row) == len(fields) for row in params) and not any(
             hasattr(value, "as_sql") for row in params for value in row
         )
-        if types and plain and all(sql.count("%s") == 1 for row in placeholders for sql in row):
+        if types and plain and all(sql in _PLAIN_PLACEHOLDERS for row in placeholders for sql in row):
             columns = ", ".join(
                 f"[value{number}] {data_type} '$[{number}]'"
                 for number, data_type in enumerate(types, start=1)
@@ -608,6 +609,10 @@ def _returning_sql(
         f"OUTPUT {', '.join(outputs)} INTO @returned",
         select,
     )
+
+
+_PLAIN_PLACEHOLDERS = frozenset({"%s", BINARY_PLACEHOLDER})
+"""Markers that stand for a value as it is; anything else is an expression."""
 
 
 class _Source:

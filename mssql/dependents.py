@@ -72,7 +72,7 @@ class TableDependents:
 
     def of_column(self, column: str) -> list[Dependent]:
         """Return the objects that depend on a column, in the order in which they can be dropped."""
-        computed = [dependent for dependent in self.computed_columns() if mentions(dependent.create, column)]
+        computed = self._computed_from(column)
         columns = {column, *(dependent.name for dependent in computed)}
         keys = [
             dependent
@@ -89,7 +89,7 @@ class TableDependents:
 
     def bound_to_name(self, column: str) -> list[Dependent]:
         """Return the objects whose text names a column, which a rename has to write anew."""
-        computed = [dependent for dependent in self.computed_columns() if mentions(dependent.create, column)]
+        computed = self._computed_from(column)
         names = {dependent.name for dependent in computed}
         return [
             *(check for check in self.checks() if mentions(check.create, column)),
@@ -99,6 +99,13 @@ class TableDependents:
                 if names & set(index.columns) or mentions(index.create.partition(" WHERE ")[2], column)
             ),
             *computed,
+        ]
+
+    def _computed_from(self, column: str) -> list[Dependent]:
+        return [
+            dependent
+            for dependent in self.computed_columns()
+            if mentions(dependent.create.partition(" AS ")[2], column)
         ]
 
     def of_table(self) -> list[Dependent]:

@@ -54,7 +54,6 @@ def implements(*classes: type) -> Callable[[Implementation], Implementation]:
     return register
 
 
-@cache
 def implementation_for(cls: type) -> Implementation | None:
     """Return what is registered for the class or the nearest of its bases, None where ``as_sql`` is nearer."""
     for base in cls.__mro__:
@@ -107,6 +106,11 @@ def as_value(node: Any) -> Any:
 
 
 @cache
+def how_to_compile(cls: type) -> tuple[bool, bool, Implementation | None]:
+    """Return whether a class brings an ``as_microsoft`` of its own, takes values only, and its implementation."""
+    return hasattr(cls, "as_microsoft"), takes_values(cls), implementation_for(cls)
+
+
 def takes_values(cls: type) -> bool:
     """Say whether all sources of an expression class are values, never conditions."""
     if issubclass(cls, aggregates.Aggregate) or cls.__name__ == "AggregateFilter":
@@ -178,7 +182,8 @@ def position_ref(node: PositionRef, compiler: SQLCompiler, connection: DatabaseW
     A position won't do for those (error 1008), and a name may be that of another selected column as well (error 209).
     """
     sql, params = compiler.compile(node.source)
-    if node.refs and (params or "SELECT " in sql or compiler.query.combinator):
+    outside = compiler.query.combinator or getattr(compiler, "qualify", None)
+    if node.refs and (params or "SELECT " in sql or outside):
         return connection.ops.quote_name(node.refs), ()
     return sql, params
 

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import uuid
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +32,19 @@ SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id),
     OBJECT_SCHEMA_NAME(referenced_object_id), OBJECT_NAME(referenced_object_id), SCHEMA_NAME()
 FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
 
+BINARY_PLACEHOLDER = "CONVERT(varbinary(max), %s)"
+"""A NULL travels as nvarchar, which converts to varbinary only when told to."""
+
 # Monday, and the smallest date: whole units counted from here are never negative, so integer division floors.
 _EPOCH = "CAST('00010101' AS %s)"
+
+
+@lru_cache(4096)
+def _quoted(name: str) -> str:
+    schema, table = DatabaseOperations.split_table_name(name)
+    if schema is None:
+        return f"[{table.replace(']', ']]')}]"
+    return f"[{schema}].[{table}]"
 
 
 class DatabaseOperations(BaseDatabaseOperations):
@@ -59,10 +71,7 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def quote_name(self, name: str) -> str:
         """Quote an identifier; ``[schema].[table]`` (or the older ``schema].[table``) names a table in a schema."""
-        schema, table = self.split_table_name(name)
-        if schema is None:
-            return f"[{table.replace(']', ']]')}]"
-        return f"[{schema}].[{table}]"
+        return _quoted(name)
 
     @staticmethod
     def split_table_name(name: str) -> tuple[str | None, str]:
@@ -275,13 +284,11 @@ class DatabaseOperations(BaseDatabaseOperations):
         return f"REGEXP_LIKE(%s, %s, '{'i' if lookup_type == 'iregex' else 'c'}')"
 
     def binary_placeholder_sql(self, value: Any, compiler: Any = None) -> Any:
-        # A NULL travels as nvarchar, which converts to varbinary only when told to.
-        placeholder = "CONVERT(varbinary(max), %s)"
         if compiler is None:  # Django before 6.1 asks for the placeholder alone.
-            return placeholder if not hasattr(value, "as_sql") else "%s"
+            return BINARY_PLACEHOLDER if not hasattr(value, "as_sql") else "%s"
         if hasattr(value, "as_sql"):
             return compiler.compile(value)
-        return placeholder, (value,)
+        return BINARY_PLACEHOLDER, (value,)
 
     # Dates and times
 

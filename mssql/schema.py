@@ -30,7 +30,16 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
     sql_alter_column_type = "ALTER COLUMN %(column)s %(type)s%(collation)s"
     sql_alter_column_null = "ALTER COLUMN %(column)s %(type)s NULL"
     sql_alter_column_not_null = "ALTER COLUMN %(column)s %(type)s NOT NULL"
-    sql_delete_table = "DROP TABLE %(table)s"
+    # There is no CASCADE: foreign keys that point at the table go first.
+    sql_delete_table = (
+        "DECLARE @keys nvarchar(max) = (SELECT STRING_AGG(CONVERT(nvarchar(max), "
+        "N'ALTER TABLE ' + QUOTENAME(s.name) + N'.' + QUOTENAME(t.name) "
+        "+ N' DROP CONSTRAINT ' + QUOTENAME(k.name)), N'; ') FROM sys.foreign_keys AS k "
+        "JOIN sys.tables AS t ON t.object_id = k.parent_object_id "
+        "JOIN sys.schemas AS s ON s.schema_id = t.schema_id "
+        "WHERE k.referenced_object_id = OBJECT_ID(N'%(table)s')); "
+        "EXEC (@keys); DROP TABLE %(table)s"
+    )
     sql_delete_column = "ALTER TABLE %(table)s DROP COLUMN %(column)s"
 
     sql_create_column_inline_fk = (
@@ -121,12 +130,6 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             self.execute(f"IF SCHEMA_ID({self._text(schema)}) IS NULL EXEC ({create})", None)
         super().create_model(model)
 
-    def delete_model(self, model: Any) -> None:
-        table = self.quote_name(model._meta.db_table)
-        for key in self._dependents(table).foreign_keys(incoming_only=True):
-            self.execute(key.drop, None)
-        super().delete_model(model)
-
     def alter_db_table(self, model: Any, old_db_table: str, new_db_table: str) -> None:
         ops = self.connection.ops
         old_schema, _ = ops.split_table_name(old_db_table)
@@ -170,7 +173,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         ):
             if part.startswith("DEFAULT "):
                 name = self._default_name(model._meta.db_table, field.column)
-                yield f"CONSTRAINT {self._bracket(name)} {part}"
+                # Rows that are there get the default of a nullable column only when asked.
+                values = " WITH VALUES" if include_default and field.null else ""
+                yield f"CONSTRAINT {self._bracket(name)} {part}{values}"
             elif part == "UNIQUE" and self._is_nullable_unique(field):
                 continue  # A UNIQUE constraint takes one NULL only: an index with a filter follows.
             else:
@@ -283,9 +288,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         strict: bool = False,
     ) -> None:
         table = self.quote_name(model._meta.db_table)
-        becomes_identity = isinstance(new_field, AutoFieldMixin)
-        if isinstance(old_field, AutoFieldMixin) != becomes_identity:
-            self._rebuild_table(model, old_field, identity=becomes_identity, data_type=new_type)
+        was_identity, is_identity = (isinstance(field, AutoFieldMixin) for field in (old_field, new_field))
+        if was_identity and not is_identity:
+            self._rebuild_table(model, old_field.column, identity=False)
         renames = old_field.column != new_field.column
         bound = self._dependents(table).bound_to_name(old_field.column) if renames else []
         for dependent in bound:
@@ -298,11 +303,26 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                 super().execute(renamed(dependent.create, old_field.column, new_field.column), None)
             self._rename_deferred_column(model._meta.db_table, old_field.column, new_field.column)
             old_field = _renamed_field(old_field, new_field)
+        if new_field.generated and old_field.generated and old_type != new_type:
+            self._replace_generated_column(model, new_field)
+            return
         super()._alter_field(
             model, old_field, new_field, old_type, new_type, old_db_params, new_db_params, strict
         )
-        if old_field.null != new_field.null and not strict:
+        if is_identity and not was_identity:
+            self._rebuild_table(model, new_field.column, identity=True)
+        if old_field.null != new_field.null:
             self._renew_uniques(model, old_field, new_field)
+
+    def _replace_generated_column(self, model: Any, field: Any) -> None:
+        """Give a computed column another type, which ALTER COLUMN can't (error 4928)."""
+        table, column = self.quote_name(model._meta.db_table), self.quote_name(field.column)
+        with self._set_aside(self._dependents(table).of_column(field.column)):
+            super().execute(self.sql_delete_column % {"table": table, "column": column}, None)
+            definition, _ = self.column_sql(model, field)
+            super().execute(
+                self.sql_create_column % {"table": table, "column": column, "definition": definition}, None
+            )
 
     def _rename_deferred_column(self, table: str, old_column: str, new_column: str) -> None:
         for sql in self.deferred_sql:
@@ -332,7 +352,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     # Identity
 
-    def _rebuild_table(self, model: Any, field: Any, *, identity: bool, data_type: str) -> None:
+    def _rebuild_table(self, model: Any, changed: str, *, identity: bool) -> None:
         """Give a column IDENTITY, or take it away: ALTER COLUMN can't, so build the table anew and copy the rows."""
         table = self.quote_name(model._meta.db_table)
         _, name = self.connection.ops.split_table_name(model._meta.db_table)
@@ -349,12 +369,9 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
                 columns.append(f"{self._bracket(column.name)} AS {column.computed}")
                 continue
             definition = f"{self._bracket(column.name)} {column.declaration}"
-            is_changed = column.name.lower() == field.column.lower()
-            if is_changed:
-                definition = f"{self._bracket(column.name)} {data_type}"
-            if identity if is_changed else column.is_identity:
+            if identity if column.name.lower() == changed.lower() else column.is_identity:
                 definition += " IDENTITY (1, 1)"
-            columns.append(definition + (" NULL" if column.is_nullable and not is_changed else " NOT NULL"))
+            columns.append(definition + (" NULL" if column.is_nullable else " NOT NULL"))
             copied.append(self._bracket(column.name))
         new_name = f"new__{name}"[:128]
         new_table = table[: -len(self._bracket(name))] + self._bracket(new_name)
