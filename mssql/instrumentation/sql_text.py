@@ -471,7 +471,7 @@ class _Summary:
         for at in range(position, end):
             named = at == position or self._upper(at - 1) == "LOGIN"
             named = named or (self._upper(at - 1) == "=" and self._upper(at - 2) in ("NAME", "LOGIN"))
-            if named and self._tokens[at].kind in ("word", "name"):
+            if named and self._is_name(at):
                 self.principals.append(self._tokens[at])
         return end
 
