@@ -513,7 +513,7 @@ class TestSession:
         begin = time.monotonic()
         with pytest.raises(pyodbc.OperationalError, match="HYT00"):
             connection.execute("sleep 30")
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 20
         assert tuple(connection.execute("echo ?", 1).fetchone()) == (1,)
 
     def test_an_attention_ends_the_statement(self, echo: Server) -> None:
@@ -525,7 +525,7 @@ class TestSession:
             client.send(6, b"")
             assert parse_answer(client.receive()).done == [(DONE, ERROR, 0)]
             assert parse_answer(client.receive()).done == [(DONE, ATTENTION, 0)]
-            assert time.monotonic() - begin < 1
+            assert time.monotonic() - begin < 20
 
     def test_a_cancel_while_rows_stream_ends_them(self, echo: Server, connection: Any) -> None:
         cursor = connection.execute("rows 100000000")
@@ -548,7 +548,7 @@ class TestSession:
             client.send(1, batch("sleep 60"))
             time.sleep(0.2)
             (session,) = (item for spid, item in echo.instance.sessions.items() if spid not in before)
-        assert session.cancelled.wait(5)
+        assert session.cancelled.wait(30)
         _until(lambda: session.spid not in echo.instance.sessions)
 
     def test_an_ignored_message_is_not_executed(self, echo: Server) -> None:
@@ -622,7 +622,7 @@ class TestMars:
         for number, cursor in enumerate(cursors):
             cursor.execute("echo ?", number)
         assert [fetch(cursor) for cursor in cursors] == [[(number,)] for number in range(10)]
-        assert len(echo.instance.sessions) == 1
+        _until(lambda: len(echo.instance.sessions) == 1)  # those of earlier tests end in threads of their own
 
     @pytest.mark.parametrize(
         ("packets", "reason"),
@@ -743,7 +743,7 @@ def fetch(cursor: Any) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in cursor.fetchall()]
 
 
-def _until(condition: Any, seconds: float = 5.0) -> None:
+def _until(condition: Any, seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"

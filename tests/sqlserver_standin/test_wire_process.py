@@ -33,7 +33,7 @@ def descendants(pid: int) -> list[psutil.Process]:
     return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
 
 
-def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
+def gone(processes: list[psutil.Process], seconds: float = 30.0) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
@@ -80,7 +80,7 @@ def test_a_signal_stops_it_and_its_postgresql(process: subprocess.Popen[str], nu
     processes = descendants(process.pid)
     assert len(processes) > 2
     process.send_signal(number)
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     assert gone(processes)
     assert process.stderr is not None
     assert process.stderr.read() == ""
@@ -98,7 +98,7 @@ def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         answer = subprocess.run(
-            [*COMMAND, "--port", str(port), "--data", str(data)], capture_output=True, text=True, timeout=30
+            [*COMMAND, "--port", str(port), "--data", str(data)], capture_output=True, text=True, timeout=90
         )
     assert answer.returncode == 1
     assert answer.stderr.count("\n") == 1
@@ -109,7 +109,7 @@ def test_a_taken_port_is_an_error_that_names_it(tmp_path: Path) -> None:
 def test_a_data_directory_in_use_is_one_clear_error(data: Path, process: subprocess.Popen[str]) -> None:
     port_of(process)
     answer = subprocess.run(
-        [*COMMAND, "--port", "0", "--data", str(data)], capture_output=True, text=True, timeout=30
+        [*COMMAND, "--port", "0", "--data", str(data)], capture_output=True, text=True, timeout=90
     )
     assert answer.returncode == 1
     assert "is in use by another running stand-in" in answer.stderr
@@ -151,7 +151,7 @@ def test_it_ends_when_the_process_that_started_it_dies(data: Path) -> None:
     )
     assert parent.returncode == -9
     pid = int(parent.stdout)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < end, "the stand-in outlived its parent"
         time.sleep(0.05)

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sqlserver_standin.events import Column, SqlError
@@ -22,6 +22,9 @@ from sqlserver_standin.tds.declarations import parse_declarations
 from sqlserver_standin.tds.encode import codec_for, row_format
 from sqlserver_standin.tds.packets import ProtocolError
 from sqlserver_standin.types import MAX, SqlType
+
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no failure."""
 
 
 def round_trip(sql_type: SqlType, value: Any) -> tuple[SqlType, Any]:
@@ -119,16 +122,19 @@ def test_sql_variant_carries_each_base_type(value: Any) -> None:
     assert type(answer) is type(value)
 
 
+@PATIENT
 @given(st.decimals(min_value=-(10**20), max_value=10**20, places=10))
 def test_decimals_are_exact(value: Decimal) -> None:
     assert round_trip(SqlType("decimal", precision=38, scale=10), value)[1] == value
 
 
+@PATIENT
 @given(st.datetimes())
 def test_datetime2_is_exact_to_the_microsecond(value: datetime.datetime) -> None:
     assert round_trip(SqlType("datetime2", scale=7), value)[1] == value
 
 
+@PATIENT
 @given(st.datetimes(min_value=datetime.datetime(1753, 1, 1), max_value=datetime.datetime(9999, 12, 30)))
 def test_datetime_is_rounded_to_three_hundredths(value: datetime.datetime) -> None:
     answer = round_trip(SqlType("datetime"), value)[1]
@@ -136,11 +142,13 @@ def test_datetime_is_rounded_to_three_hundredths(value: datetime.datetime) -> No
     assert answer.microsecond // 1000 % 10 in (0, 3, 7)
 
 
+@PATIENT
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_unicode_text_is_exact(value: str) -> None:
     assert round_trip(SqlType("nvarchar", length=MAX), value)[1] == value
 
 
+@PATIENT
 @given(st.binary(max_size=300))
 def test_each_byte_of_a_code_page_is_readable(raw: bytes) -> None:
     collation_bytes = collation.encode(None)
@@ -301,6 +309,7 @@ def test_an_impossible_value_is_told_from_a_broken_message(message: bytes, type_
         decode.read_typed_value(Buffer(message))
 
 
+@PATIENT
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_reader(message: bytes) -> None:
     # A refusal (SqlError) names what the stand-in does not do: table-valued and CLR parameters.

@@ -189,7 +189,7 @@ class RawClient:
     """Sends packets byte by byte as a test wants them, without encryption."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
 
     def __enter__(self) -> Self:
         return self
