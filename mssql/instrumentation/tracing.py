@@ -38,7 +38,6 @@ class TracingObserver(Observer):
         self._tracer = tracer or trace.get_tracer(
             semconv.SCOPE, semconv.VERSION, schema_url=semconv.SCHEMA_URL
         )
-
         self._dropping = Dropping.of(self._tracer)
 
     def begin(self, statement: Statement) -> None:
