@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.conftest import Server
 
 ALIAS = "faulty"
-QUICK = {"base_delay": 0.01, "max_delay": 0.02, "throttled_delay": 0.01}
+QUICK = {"base_delay": 0.01, "max_delay": 0.02, "throttled_delay": 0.01, "budget": 120}
 """Retries as in production, but without the waits."""
 
 MakeAlias = Callable[..., DatabaseWrapper]

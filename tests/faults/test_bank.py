@@ -105,7 +105,7 @@ def test_no_money_is_lost_or_made(make_alias: MakeAlias, control: Control, pool:
         survived[scope, error.error_class] += 1
 
     options: dict[str, Any] = {
-        "query_timeout": 30,  # a hang is a failure here
+        "query_timeout": 60,  # a hang is a failure here
         "pool": {"max_size": THREADS + 2} if pool else False,
         "retry": {
             "connect": {"attempts": 8, "base_delay": 0.01, "max_delay": 0.1, "throttled_delay": 0.01},

@@ -63,7 +63,7 @@ def deadlock(alias: str) -> dict[str, int]:
             with connections[alias].cursor() as cursor:
                 cursor.execute(UPDATE, [1, first])
                 if len(tries) == 1:
-                    barrier.wait(20)
+                    barrier.wait(60)
                 cursor.execute(UPDATE, [1, second])
 
         try:

@@ -34,7 +34,7 @@ try:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("INSERT INTO dbo.work (note) VALUES ('interrupted')")
         print("started", flush=True)
-        cursor.execute("WAITFOR DELAY '00:00:30'")
+        cursor.execute("WAITFOR DELAY '00:01:30'")
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 with connection.cursor() as cursor:
@@ -73,12 +73,12 @@ def test_ctrl_c_in_a_query_stops_it_and_leaves_nothing_running(
         child.send_signal(signal.SIGINT)
         started = time.perf_counter()
         assert child.stdout.read() == "interrupted\nusable\n"
-        assert time.perf_counter() - started < 10
-        assert child.wait(10) == 0
+        assert time.perf_counter() - started < 60
+        assert child.wait(60) == 0
     finally:
         child.kill()
     assert work() == []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while sessions(wrapper) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert sessions(wrapper) == 0

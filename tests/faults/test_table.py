@@ -106,7 +106,7 @@ def faulty(make_alias: MakeAlias, proxy: Proxy) -> Callable[..., DatabaseWrapper
             PORT=str(proxy.port),
             OPTIONS={
                 "instrumentation": True,
-                "query_timeout": 2,
+                "query_timeout": 4,
                 "retry": {"connect": QUICK, "transaction": QUICK, "statement": False, **retry},
             },
         )
@@ -321,7 +321,7 @@ def test_connecting(
     if fault == "nobody listens":
         proxy.stop_listening()
     options = {
-        "connection_timeout": 2,
+        "connection_timeout": 2 if fault == "server silent during the login" else 30,
         "retry": {"connect": {**QUICK, "attempts": 3}},
         "instrumentation": {"tracing": {"connect": True}},
     }

