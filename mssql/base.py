@@ -160,22 +160,6 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         "BigAutoField": "IDENTITY (1, 1)",
         "SmallAutoField": "IDENTITY (1, 1)",
     }
-    # Whether case matters is the column's collation's business; the i… lookups are told apart by the compiler, and
-    # only where the collation is case-sensitive.
-    operators = {
-        "exact": "= %s",
-        "iexact": "= %s",
-        "contains": "LIKE %s ESCAPE '\\'",
-        "icontains": "LIKE %s ESCAPE '\\'",
-        "gt": "> %s",
-        "gte": ">= %s",
-        "lt": "< %s",
-        "lte": "<= %s",
-        "startswith": "LIKE %s ESCAPE '\\'",
-        "endswith": "LIKE %s ESCAPE '\\'",
-        "istartswith": "LIKE %s ESCAPE '\\'",
-        "iendswith": "LIKE %s ESCAPE '\\'",
-    }
     # For right-hand sides that are expressions. [ begins a set of characters in T-SQL's LIKE.
     pattern_esc = r"REPLACE(REPLACE(REPLACE(REPLACE({}, '\', '\\'), '%%', '\%%'), '_', '\_'), '[', '\[')"
     pattern_ops = {
@@ -276,6 +260,27 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         }
 
     @cached_property
+    def operators(self) -> dict[str, str]:
+        """Lookups. Whether case matters is the collation's business; the compiler tells the i… lookups apart, and only
+        where the collation is case-sensitive."""
+        collate = f" COLLATE {self.options.collation}" if self.options.collation else ""
+        like = f"LIKE %s{collate} ESCAPE '\\'"
+        return {
+            "exact": "= %s",
+            "iexact": "= %s",
+            "gt": "> %s",
+            "gte": ">= %s",
+            "lt": "< %s",
+            "lte": "<= %s",
+            "contains": like,
+            "icontains": like,
+            "startswith": like,
+            "istartswith": like,
+            "endswith": like,
+            "iendswith": like,
+        }
+
+    @cached_property
     def data_type_check_constraints(self) -> dict[str, str]:  # type: ignore[override]
         return _CheckConstraints(self)
 
@@ -362,9 +367,8 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         )
 
     def _log_in(self, conn_params: dict[str, Any], info: ConnectionInfo) -> Session:
-        if hasattr(settings, "DATABASE_CONNECTION_POOLING"):
-            # The driver manager's own pool, about which it makes up its mind at the first connection of the process.
-            pyodbc.pooling = bool(settings.DATABASE_CONNECTION_POOLING)
+        # The driver manager's own pool, about which it makes up its mind at the first connection of the process.
+        pyodbc.pooling = bool(getattr(settings, "DATABASE_CONNECTION_POOLING", False))
         try:
             driver = pyodbc.connect(
                 conn_params["connection_string"],

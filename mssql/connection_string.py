@@ -90,6 +90,13 @@ def _accept_deadlock_priority(value: Any) -> Any:
     return _one_of(*DEADLOCK_PRIORITIES).accept(value)
 
 
+def _accept_collation(value: Any) -> str:
+    # It becomes part of statements, where no parameter can stand.
+    if not isinstance(value, str) or not re.fullmatch(r"\w+", value):
+        raise ValueError
+    return value
+
+
 def _accept_token(value: Any) -> Any:
     if not (callable(value) or (isinstance(value, str) and value)):
         raise ValueError
@@ -144,7 +151,7 @@ _KINDS: dict[str, _Kind] = {
     "isolation_level": _Kind("one of " + ", ".join(map(repr, ISOLATION_LEVELS)), _accept_isolation_level),
     "datefirst": _number("1 (Monday) to 7 (Sunday)", 1, 7),
     "return_rows_bulk_insert": _FLAG,
-    "collation": _TEXT,
+    "collation": _Kind("the name of a collation", _accept_collation),
     "driver_charset": _TEXT,
     "driver_needs_utf8": _FLAG,
     "python_driver": _Kind("'pyodbc'", _accept_python_driver),

@@ -137,6 +137,7 @@ class TestOptions:
             ("session_context", {"k" * 129: 1}, "128"),
             ("session_context", {"k": 1.5}, "whole numbers"),
             ("uuid_storage", "guid", "'uniqueidentifier'"),
+            ("collation", "Latin1_General_CS_AS; DROP TABLE t", "the name of a collation"),
             ("connection_retries", -1, "0 or more"),
             ("python_driver", "turbodbc", "'pyodbc'"),
         ],

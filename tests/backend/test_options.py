@@ -110,6 +110,15 @@ def test_a_result_may_be_read_while_it_is_changed() -> None:
     assert not Author.objects.filter(name="n").exists()
 
 
+def test_a_collation_is_added_to_patterns(make: Make) -> None:
+    like = make(collation="Latin1_General_100_CS_AS").operators["contains"]
+    assert like == r"LIKE %s COLLATE Latin1_General_100_CS_AS ESCAPE '\'"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT CASE WHEN N'Abc' {like} THEN 1 ELSE 0 END", ["ab%"])
+        assert cursor.fetchone() == (0,)
+    assert "COLLATE" not in connection.operators["contains"]
+
+
 def test_native_uuids(make: Make) -> None:
     alias = make(uuid_storage="uniqueidentifier")
     assert alias.data_types["UUIDField"] == "uniqueidentifier"
