@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.dialogue import Dialogue
-from sqlserver_standin.handshake import Handshake
+from sqlserver_standin.handshake import Admission, Handshake
 from sqlserver_standin.mars import Multiplexer
 from sqlserver_standin.tds.packets import ProtocolError
 from sqlserver_standin.transport import ConnectionClosed, Transport
@@ -45,13 +45,7 @@ class Connection:
         try:
             admission = Handshake(self._server, self._transport, str(self._address[0])).run()
             if admission is not None:
-                self._session = admission.session
-            if admission is not None and admission.mars:
-                Multiplexer(self._server, self._transport, admission).run()
-            elif admission is not None:
-                self._dialogue = Dialogue(self._server, self._transport, admission)
-                while True:
-                    self._dialogue.answer()
+                self._converse(admission)
         except ConnectionClosed as reason:
             logger.debug("%s: %s", self, reason)
         except ProtocolError as reason:
@@ -62,6 +56,16 @@ class Connection:
             self._transport.close()
             if self._session is not None:
                 self._session.close()
+
+    def _converse(self, admission: Admission) -> None:
+        """Answer request after request, until an exception ends it."""
+        self._session = admission.session
+        if admission.mars:
+            Multiplexer(self._server, self._transport, admission).run()
+        else:
+            self._dialogue = Dialogue(self._server, self._transport, admission)
+            while True:
+                self._dialogue.answer()
 
     @property
     def running(self) -> bool:

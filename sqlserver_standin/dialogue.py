@@ -70,7 +70,7 @@ class Dialogue:
             self.session.cancel()
 
     def interrupt(self) -> None:
-        """The server stops: end the request that runs."""
+        """The server stops, or the client has ended this session: end the request that runs."""
         with self._line.reading:
             self._ended = True
             if self.running is not None:
@@ -181,7 +181,7 @@ class Dialogue:
     # -- running ---------------------------------------------------------------------------------------------
 
     def _run(self, response: Response, sql: str, work: Callable[[], None]) -> None:
-        """Run a request, with the fault that is armed for it, and end its answer."""
+        """Execute a request, with the fault that is armed for it, and end its answer."""
         fault = self._server.faults.take_statement(sql) if self._server.faults.armed else None
         waited = not self._execution.acquire(blocking=False)
         if waited:
