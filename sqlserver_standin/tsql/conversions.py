@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from sqlserver_standin.events import SqlError
-from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.types import (
     INTEGER_RANGE,
     describe,

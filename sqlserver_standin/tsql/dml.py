@@ -9,7 +9,7 @@ from sqlserver_standin.engine.catalog import Table, TableColumn
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import assign
-from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import Output, QueryTranslator
 from sqlserver_standin.tsql.scope import Relation, Scope, table_relation
 from sqlserver_standin.tsql.table_functions import Columns, table_function

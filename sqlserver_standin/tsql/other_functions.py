@@ -9,7 +9,7 @@ from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS
-from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.types import INT, describe, family, is_string
 from sqlserver_standin.tsql.values import Value, null, quote, string
@@ -100,16 +100,6 @@ def _newid(work: QueryTranslator, node: ast.Call) -> Value:
 
 
 FUNCTIONS["NEWID"] = FUNCTIONS["NEWSEQUENTIALID"] = _newid
-
-_HASHES = {
-    "MD2": None,
-    "MD4": None,
-    "MD5": 16,
-    "SHA": 20,
-    "SHA1": 20,
-    "SHA2_256": 32,
-    "SHA2_512": 64,
-}
 
 
 def _hashbytes(work: QueryTranslator, node: ast.Call) -> Value:

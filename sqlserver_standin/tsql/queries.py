@@ -12,7 +12,7 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import Context, ExpressionTranslator, children, node_fields
-from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.scope import Relation, RelationColumn, Scope, table_relation
 from sqlserver_standin.tsql.types import BIGINT, family, is_string
 from sqlserver_standin.tsql.values import Value, identifier, string
@@ -988,7 +988,7 @@ class QueryTranslator(ExpressionTranslator):
 
     def _json_output(self, translated: Translated, output: ast.JsonOutput) -> Translated:
         """FOR JSON PATH: one row with one string; dotted names nest."""
-        if output.mode == "AUTO" and output.root is None:
+        if output.mode == "AUTO":
             raise unsupported("FOR JSON AUTO")
         columns = [f"c{index}" for index in range(len(translated.columns))]
         tree: dict[str, Any] = {}

@@ -18,7 +18,7 @@ from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.dml import DataTranslator, Modified
 from sqlserver_standin.tsql.expressions import Context, descendants
-from sqlserver_standin.tsql.parse import unsupported
+from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import Output, Translated
 from sqlserver_standin.tsql.scope import Scope, table_relation
 from sqlserver_standin.types import SqlType
@@ -52,7 +52,7 @@ class Translator:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._cache: dict[Hashable, Translation | SqlError] = {}
+        self._cache: dict[Hashable, Translation] = {}
 
     def statement(self, node: ast.Statement, context: Context) -> Translation:
         """A SELECT, INSERT, UPDATE, DELETE or MERGE. Raises SqlError with SQL Server's number."""
@@ -62,7 +62,7 @@ class Translator:
             if len(self._cache) >= _CACHE_SIZE:
                 self._cache.clear()
             known = self._cache[key] = self._translated(node, context)
-        return known  # type: ignore[return-value]
+        return known
 
     def _translated(self, node: ast.Statement, context: Context) -> Translation:
         try:

@@ -22,7 +22,6 @@ DATETIMEOFFSET = SqlType("datetimeoffset", scale=7)
 TIME = SqlType("time", scale=7)
 UNIQUEIDENTIFIER = SqlType("uniqueidentifier")
 NVARCHAR_MAX = SqlType("nvarchar", length=MAX)
-VARCHAR_MAX = SqlType("varchar", length=MAX)
 SYSNAME = SqlType("nvarchar", length=128)
 
 # https://learn.microsoft.com/sql/t-sql/data-types/data-type-precedence-transact-sql, highest first

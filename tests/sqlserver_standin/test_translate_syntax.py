@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql.lexer import tokenize
-from sqlserver_standin.tsql.parse import RESERVED, Parser
+from sqlserver_standin.tsql.parse import Parser
+from sqlserver_standin.tsql.parse_tokens import RESERVED
 from tests.tsql_parser import ParserUnavailable, TSqlParser
 
 STATEMENTS = Path(__file__).with_name("statements.sql.txt").read_text(encoding="utf-8").splitlines()

@@ -34,10 +34,6 @@ CREATE FUNCTION sys.local_time(value sys.datetimeoffset) RETURNS timestamp
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN (value).utc + make_interval(mins => (value).minutes);
 
-CREATE FUNCTION sys.offset_of(utc timestamp, minutes int) RETURNS sys.datetimeoffset
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN ROW(utc, minutes::smallint)::sys.datetimeoffset;
-
 CREATE FUNCTION sys.to_offset(local timestamp, minutes int) RETURNS sys.datetimeoffset
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 BEGIN
