@@ -1,0 +1,76 @@
+"""A database that mssql-django 2.0 made is read, written and altered, and wants no migration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from mssql.connection_string import packaged_drivers
+from mssql.odbc import driver_package, pyodbc
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "tests" / "moving_site"
+PEER = "mssql-django==2.0.0"
+DRIVER_NAME = "ODBC Driver 18 for SQL Server"
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment in which `mssql` is mssql-django."""
+    folder = tmp_path_factory.mktemp("mssql-django")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), PEER]
+    done = subprocess.run(install, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"{PEER} cannot be installed: {done.stderr.strip()[-200:]}")
+    environment = {"PYTHONPATH": os.pathsep.join([str(folder), str(SITE)])}
+    drivers = packaged_drivers(driver_package())
+    if DRIVER_NAME not in pyodbc.drivers() and drivers:
+        # It knows the driver by its registered name only, and the driver manager by the system's.
+        (folder / "odbcinst.ini").write_text(f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n")
+        environment["ODBCSYSINI"] = str(folder)
+        environment["LD_LIBRARY_PATH"] = str(Path(sys.prefix) / "lib")
+    return environment
+
+
+@pytest.fixture
+def database(db: None) -> Iterator[str]:
+    name = f"moving_{uuid.uuid4().hex[:8]}"
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE [{name}]")
+    yield name
+    with connection._nodb_cursor() as cursor:
+        cursor.execute(f"DROP DATABASE [{name}]")
+
+
+def run(action: str, database: str, environment: dict[str, str]) -> list[str]:
+    settings = connection.settings_dict
+    names = {"HOST": "MSSQL_HOST", "PORT": "MSSQL_PORT", "USER": "MSSQL_USER", "PASSWORD": "MSSQL_PASSWORD"}
+    server = {variable: str(settings[key]) for key, variable in names.items()}
+    done = subprocess.run(
+        [sys.executable, str(SITE / "run.py"), action],
+        env=os.environ | server | {"MSSQL_DATABASE": database} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_of_mssql_django_is_taken_over(peer: dict[str, str], database: str) -> None:
+    ours = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(SITE)])}
+    (done,) = run("write", database, peer)
+    assert "mssql-django" in done
+    (done,) = run("read", database, ours)
+    assert str(ROOT / "mssql") in done
+    # And back: what this backend has written, mssql-django reads.
+    (done,) = run("read", database, peer)
+    assert "mssql-django" in done
+    run("change", database, ours)
