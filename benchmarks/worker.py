@@ -14,7 +14,7 @@ import django
 from django.conf import settings
 
 BACKEND = os.environ["BACKEND"]
-NAME = "benchmark"
+NAME = f"benchmark_{BACKEND}"
 
 
 def database() -> dict[str, Any]:
@@ -160,20 +160,21 @@ def go() -> None:
     _waiting()
 
 
-def timed(name: str, repeat: int, rounds: int) -> dict[str, float]:
-    """Microseconds of CPU (of this process) and of wall time for one call: the best of some rounds."""
-    best = {"cpu": float("inf"), "wall": float("inf")}
-    for _ in range(rounds):
-        operations = [OPERATIONS[name]() for _ in range(repeat)]
-        wall, cpu = time.perf_counter(), time.process_time()
-        for operation in operations:
-            operation()
-        best["cpu"] = min(best["cpu"], (time.process_time() - cpu) / repeat * 1e6)
-        best["wall"] = min(best["wall"], (time.perf_counter() - wall) / repeat * 1e6)
-    return best
+def timed(name: str, repeat: int) -> dict[str, float]:
+    """Microseconds of CPU (of this process) and of wall time for one call."""
+    operations = [OPERATIONS[name]() for _ in range(repeat)]
+    return _measured(operations)
 
 
-def raw(name: str, repeat: int, rounds: int) -> dict[str, float]:
+def _measured(operations: list[Callable[[], Any]]) -> dict[str, float]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    for operation in operations:
+        operation()
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {"cpu": cpu / len(operations) * 1e6, "wall": wall / len(operations) * 1e6}
+
+
+def raw(name: str, repeat: int) -> dict[str, float]:
     """The statements of an operation, as they went to the driver, on kept pyodbc cursors without any ORM."""
     from mssql.parameters import template
 
@@ -185,35 +186,31 @@ def raw(name: str, repeat: int, rounds: int) -> dict[str, float]:
 
     with connection.execute_wrapper(record):
         OPERATIONS[name]()()
-    bound = []
+    bound: list[tuple[str, Any, Any]] = []
     for sql, params in statements:
         if params is None:
             bound.append((sql, None, None))
         else:
             bound.append((template(sql).sql, *template(sql).bind(params)))
+    if name.startswith("atomic"):
+        bound = [("BEGIN TRANSACTION", None, None), *bound, ("COMMIT TRANSACTION", None, None)]
     driver = connection.connection.driver
     with_parameters, without = driver.cursor(), driver.cursor()
-    if block := name.startswith("atomic"):
-        bound = [("BEGIN TRANSACTION", None, None), *bound, ("COMMIT TRANSACTION", None, None)]
-    assert block or bound
-    best = {"cpu": float("inf"), "wall": float("inf")}
-    for _ in range(rounds):
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(repeat):
-            for sql, values, declarations in bound:
-                if values:
-                    with_parameters.setinputsizes(declarations)
-                    cursor = with_parameters.execute(sql, values)
-                else:
-                    cursor = without.execute(sql)
+
+    def run() -> None:
+        for sql, values, declarations in bound:
+            if values:
+                with_parameters.setinputsizes(declarations)
+                cursor = with_parameters.execute(sql, values)
+            else:
+                cursor = without.execute(sql)
+            if cursor.description:
+                cursor.fetchall()
+            while cursor.nextset():
                 if cursor.description:
                     cursor.fetchall()
-                while cursor.nextset():
-                    if cursor.description:
-                        cursor.fetchall()
-        best["cpu"] = min(best["cpu"], (time.process_time() - cpu) / repeat * 1e6)
-        best["wall"] = min(best["wall"], (time.perf_counter() - wall) / repeat * 1e6)
-    return best
+
+    return _measured([run] * repeat)
 
 
 def main() -> None:
