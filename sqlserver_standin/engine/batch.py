@@ -626,8 +626,10 @@ class BatchParser(Parser):
             if column is None:
                 self.expect("FOR")
                 for_column = self.name()
-                self.accept("WITH", "VALUES")
-            return st.Constraint("DEFAULT", name, source=source, for_column=for_column, line=line)
+            with_values = self.accept("WITH", "VALUES")
+            return st.Constraint(
+                "DEFAULT", name, source=source, for_column=for_column, with_values=with_values, line=line
+            )
         self.fail()
 
     def _default_value(self) -> ast.Node:

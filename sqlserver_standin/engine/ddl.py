@@ -581,7 +581,7 @@ class DataDefinition:
                 raise sql_error(4901, column.name, table.name)
             text = self._column_sql(table, definition, column, constraints)
             sql.append(f"ALTER TABLE {table.qualified} ADD COLUMN {text}")
-            if has_default and column.nullable and not self._with_values(statement, column):
+            if has_default and column.nullable and not self._with_values(constraints, column):
                 # A nullable column's default is for later rows only, unless WITH VALUES is said.
                 expression = text.split(" DEFAULT ", 1)[1]
                 sql[-1] = f"ALTER TABLE {table.qualified} ADD COLUMN {text.split(' DEFAULT ', 1)[0]}"
@@ -611,8 +611,8 @@ class DataDefinition:
         self._session.schema_changed()
 
     @staticmethod
-    def _with_values(statement: st.AlterTableAdd, column: ColumnInfo) -> bool:
-        return "WITH VALUES" in statement.text.upper()
+    def _with_values(constraints: Sequence[st.Constraint], column: ColumnInfo) -> bool:
+        return any(each.for_column == column.name and each.with_values for each in constraints)
 
     def _added_constraint_sql(
         self,

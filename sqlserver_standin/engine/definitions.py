@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from sqlserver_standin.engine.names import bracket
 from sqlserver_standin.tsql import syntax as ast
-from sqlserver_standin.tsql.types import describe
+from sqlserver_standin.types import MAX, SqlType
+
+
+def declaration(data_type: SqlType) -> str:
+    """A type as a declaration writes it: ``nvarchar(20)``, ``decimal(10,2)``, ``datetime2(7)``."""
+    if data_type.length is not None:
+        return f"{data_type.name}({'max' if data_type.length == MAX else data_type.length})"
+    if data_type.name in ("decimal", "numeric"):
+        return f"{data_type.name}({data_type.precision},{data_type.scale})"
+    if data_type.name in ("time", "datetime2", "datetimeoffset"):
+        return f"{data_type.name}({data_type.scale})"
+    return data_type.name
 
 
 class _Unknown(Exception):
@@ -38,10 +49,11 @@ def _write(node: ast.Node) -> str:
         case ast.Call(name=name, arguments=arguments, schema=(), over=None, within_group=(), distinct=False):
             if name == "CURRENT_TIMESTAMP":
                 return "getdate()"
-            return f"{name.lower()}({','.join(_write(argument) for argument in arguments)})"
+            written = [*(_write(argument) for argument in arguments), *node.options]
+            return f"{name.lower()}({','.join(written)})"
         case ast.Cast(function, operand, data_type, style):
             word = "TRY_CAST" if function.startswith("TRY") else "CONVERT"
-            name = describe(data_type)
+            name = declaration(data_type)
             base, bracketed, rest = name.partition("(")
             suffix = f",{_write(style)}" if style is not None else ""
             return f"{word}([{base}]{bracketed}{rest},{_write(operand)}{suffix})"

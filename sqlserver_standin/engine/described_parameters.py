@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from sqlserver_standin.engine.definitions import declaration
 from sqlserver_standin.events import Column
-from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import MAX, SqlType
 
 _INT, _SMALLINT, _TINYINT, _BIT = SqlType("int"), SqlType("smallint"), SqlType("tinyint"), SqlType("bit")
@@ -76,9 +76,9 @@ _FACTS: dict[str, tuple[int, int, int, int, int]] = {
 }
 
 
-def described_parameters(parameters: Sequence[tuple[str, SqlType]], before: int) -> Iterator[tuple[Any, ...]]:
-    """A row for each parameter; ``before`` is how many come before these."""
-    for position, (name, data_type) in enumerate(parameters, before + 1):
+def described_parameters(parameters: Sequence[tuple[str, SqlType]]) -> Iterator[tuple[Any, ...]]:
+    """A row for each parameter."""
+    for position, (name, data_type) in enumerate(parameters, 1):
         type_id, size, precision, scale, tds_type = _FACTS[data_type.name]
         if data_type.length is not None:
             wide = data_type.name in ("nchar", "nvarchar")
@@ -89,7 +89,7 @@ def described_parameters(parameters: Sequence[tuple[str, SqlType]], before: int)
             position,
             name,
             type_id,
-            describe(data_type),
+            declaration(data_type),
             size,
             precision,
             scale,

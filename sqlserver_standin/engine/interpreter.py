@@ -12,6 +12,7 @@ from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine import values
 from sqlserver_standin.engine.batch import BatchParser, parse_batch
 from sqlserver_standin.engine.catalog import Table
+from sqlserver_standin.engine.definitions import declaration
 from sqlserver_standin.engine.failures import ENDS_BATCH, ENDS_TRANSACTION, TERMINATES_STATEMENT
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.link import PostgresError
@@ -34,7 +35,6 @@ from sqlserver_standin.events import (
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.expressions import descendants
 from sqlserver_standin.tsql.translate import Translation
-from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import MAX, SqlType
 
 if TYPE_CHECKING:
@@ -535,7 +535,7 @@ class Interpreter:
             _verb(statement),
             translation.sql,
             translation.parameters,
-            {name: describe(data_type) for name, data_type in frame.types.items()},
+            {name: declaration(data_type) for name, data_type in frame.types.items()},
             frame.values,
             translation.before,
         )

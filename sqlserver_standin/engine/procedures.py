@@ -20,6 +20,8 @@ from sqlserver_standin.engine.security import SERVER_PERMISSIONS, Login, User
 from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import Done, Event, Message, ResultSet
 from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.lexer import tokenize
+from sqlserver_standin.types import SqlType
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.interpreter import Interpreter
@@ -351,13 +353,16 @@ class Procedures:
 
     def _sp_describe_undeclared_parameters(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
         given = self._arguments(statement, frame, "tsql", "params")
-        declared = parse_batch(str(given.get("tsql") or ""))
+        sql = str(given.get("tsql") or "")
         session = self._session
-        rows: list[tuple[Any, ...]] = []
-        for each in declared:
+        types: dict[str, SqlType] = {}
+        for each in parse_batch(sql):
             if isinstance(each, st.Data):
-                parameters = session.translator.undeclared_parameters(each.node, session.context({}))
-                rows.extend(described_parameters(parameters, len(rows)))
+                types |= dict(session.translator.undeclared_parameters(each.node, session.context({})))
+        # In the order and spelling of the text.
+        spelled = {token.value: token.text for token in reversed(tokenize(sql)) if token.value in types}
+        ordered = [(text, types[name]) for name, text in reversed(spelled.items())]
+        rows = list(described_parameters(ordered))
         yield ResultSet(DESCRIBED_PARAMETER_COLUMNS, rows)
         yield Done(len(rows), "select")
 

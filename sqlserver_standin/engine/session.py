@@ -13,6 +13,7 @@ from sqlserver_standin.engine import deadlocks
 from sqlserver_standin.engine.batch import parse_batch
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.ddl import DataDefinition
+from sqlserver_standin.engine.definitions import declaration
 from sqlserver_standin.engine.failures import Failures, duplicate_values
 from sqlserver_standin.engine.frame import Frame, Scope
 from sqlserver_standin.engine.interpreter import Interpreter
@@ -31,7 +32,6 @@ from sqlserver_standin.events import (
 )
 from sqlserver_standin.tsql.expressions import Context
 from sqlserver_standin.tsql.translate import Translator
-from sqlserver_standin.tsql.types import describe
 from sqlserver_standin.types import SqlType
 
 if TYPE_CHECKING:
@@ -402,7 +402,7 @@ class Session:
         self._cancelled.clear()
         now = datetime.datetime.now()
         # The plan cache and the input buffer have a parameterised text with its parameters in front.
-        declared = ",".join(f"{parameter.name} {describe(parameter.type)}" for parameter in parameters)
+        declared = ",".join(f"{parameter.name} {declaration(parameter.type)}" for parameter in parameters)
         self.previous_activity = self.activity
         self.activity = Activity(f"({declared}){sql}" if declared else sql, sql, now, True)
         self.counters.last_request_start = now

@@ -209,6 +209,7 @@ class Constraint:
     on_update: str = "NO ACTION"
     source: Source | None = None
     for_column: str | None = None
+    with_values: bool = False
     line: int = 1
 
 
