@@ -206,11 +206,13 @@ def _facts(plan: Plan) -> list[tuple[str, str]]:
     return facts
 
 
-def comparison_context(comparison: Comparison, first: Context, second: Context) -> Context:
+def comparison_context(
+    comparison: Comparison, first: Context, second: Context, *, same_request: bool
+) -> Context:
     """What comparison.html shows."""
     return {
-        "first": first,
-        "second": second,
+        "first_label": f"Statement {first['id']}",
+        "second_label": f"Statement {second['id']}" + ("" if same_request else ", an earlier request"),
         "same_shape": comparison.same_shape,
         "facts": [
             {

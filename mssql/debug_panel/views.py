@@ -179,7 +179,8 @@ def plan_comparison(request: HttpRequest) -> HttpResponse:
         return _failure(request, reason.message, reason.advice)
     except (DatabaseError, ShowplanError) as error:
         return _failure(request, str(error))
-    context = comparison_context(compare(first_plan, second_plan), first, second)
+    same_request = first_toolbar.request_id == second_toolbar.request_id
+    context = comparison_context(compare(first_plan, second_plan), first, second, same_request=same_request)
     context["first_svg"] = mark_safe(to_svg(first_plan, title="First plan"))
     context["second_svg"] = mark_safe(to_svg(second_plan, title="Second plan"))
     return _answer(request, "mssql_debug_panel/comparison.html", context)

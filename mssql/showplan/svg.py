@@ -19,6 +19,7 @@ HEADER = 34
 
 # More would be no drawing that a person reads; the tree in the findings and in to_dict() is complete.
 MAX_DRAWN = 2_000
+MAX_STATEMENTS = 500
 
 HEAT = ("#8da2b8", "#d9a514", "#ec7a1c", "#dc3545")
 ACCURACY = ("#9aa7b5", "#d9a514", "#dc3545")
@@ -90,38 +91,28 @@ def to_svg(plan: Plan, *, found: Sequence[Finding] | None = None, title: str = "
     severities = _severities(findings(plan) if found is None else found)
     body: list[str] = []
     top, right, first = 0, 0, 0
-    # Assignments of variables (a DECLARE before the statement) have no operators to show.
-    drawn_alone = [item for item in plan.statements if item.plans or item.type != "ASSIGN"]
     for position, statement in enumerate(plan.statements):
-        if drawn_alone and statement not in drawn_alone:
+        # Assignments of variables (a DECLARE before the statement) have no operators to show.
+        if statement.type == "ASSIGN" and not statement.plans and len(plan.statements) > 1:
             continue
-        if first > MAX_DRAWN:
-            body.append(
-                _text(
-                    MARGIN,
-                    top + 24,
-                    f"The drawing ends here: {len(plan.statements)} statements in all.",
-                    "sp-note",
-                )
-            )
+        if first > MAX_DRAWN or len(body) >= MAX_STATEMENTS:
+            note = f"The drawing ends here: {len(plan.statements):,} statements in all."
+            body.append(_text(MARGIN, top + 24, note, "sp-note"))
             top += HEADER
             break
-        parts, width, height, drawn = _statement(statement, position, first, severities)
-        if len(plan.statements) == 1 and not parts:
-            parts, width, height = [_text(MARGIN, 40, "This statement has no operators.", "sp-note")], 400, 60
+        parts, width, height, count = _statement(statement, position, first, severities)
         body.append(f'<g transform="translate(0 {top})">{"".join(parts)}</g>')
         top += height
         right = max(right, width)
-        first += drawn
+        first += count
+    if not first:
+        body.append(_text(MARGIN, top + 24, "There are no operators in this plan.", "sp-note"))
+        top, right = top + HEADER, max(right, 400)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="sp-plan" role="group" aria-label="{escape(title)}" '
         f'width="{right}" height="{top}" viewBox="0 0 {right} {top}" font-family="Segoe UI, system-ui, sans-serif" '
-        f'font-size="11" data-by="{"time" if _has_times(plan) else "cost"}">{"".join(body)}</svg>'
+        f'font-size="11">{"".join(body)}</svg>'
     )
-
-
-def _has_times(plan: Plan) -> bool:
-    return any(operator.elapsed_ms for operator in plan.operators())
 
 
 def _severities(found: Sequence[Finding]) -> dict[int, tuple[Severity, list[str]]]:
@@ -248,9 +239,7 @@ def _edge(node: _Node) -> str:
     )
 
 
-def _heat(share: float | None) -> int:
-    if share is None:
-        return 0
+def _heat(share: float) -> int:
     return 3 if share >= 0.5 else 2 if share >= 0.25 else 1 if share >= 0.1 else 0
 
 
@@ -259,30 +248,29 @@ def _card(
 ) -> str:
     operator = node.operator
     x, y = _x(node.column), _y(node.row)
-    by_cost, by_time = _heat(cost_share), _heat(time_share)
-    shown = by_cost if time_share is None else by_time
     share = cost_share if time_share is None else time_share
+    heat = _heat(share)
     item = operator.object
     second = item.name if item and item.name else _subtitle(operator)
     facts = _facts_line(operator)
     label = "Key Lookup" if operator.is_lookup and operator.kind == "IndexScan" else operator.physical_op
     parts = [
-        f'<g class="sp-op sp-cost-{by_cost} sp-time-{by_time}" tabindex="0" role="button" '
+        f'<g class="sp-op sp-heat-{heat}" tabindex="0" role="button" '
         f'data-mssql-operator="{node.index}" data-node="{operator.node_id}" '
         f'aria-label="{escape(shorten(f"{label} {second} {facts}", 160))}">',
         f"<title>{escape(_tooltip(operator, cost_share, time_share, badge))}</title>",
         f'<rect class="sp-card" x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="7" fill="#ffffff" '
-        f'stroke="{HEAT[shown] if shown else "#cbd5e1"}" stroke-width="{1.6 if shown else 1}"/>',
+        f'stroke="{HEAT[heat] if heat else "#cbd5e1"}" stroke-width="{1.6 if heat else 1}"/>',
         _icon(x + 9, y + 10, *icon("Key Lookup" if operator.is_lookup else operator.physical_op)),
         _text(x + 42, y + 20, shorten(label, 24), "sp-name", size=12, fill="#111827", weight="600"),
         _text(x + 42, y + 35, shorten(second, 27), "sp-object", fill="#475569"),
         _text(x + 10, y + 56, shorten(facts, 30), "sp-facts", fill="#334155"),
         _text(
-            x + WIDTH - 10, y + 56, percent(cost_share), "sp-share sp-share-cost",
-            anchor="end", fill=HEAT[by_cost] if by_cost else "#64748b", weight="600",
+            x + WIDTH - 10, y + 56, percent(share), "sp-share",
+            anchor="end", fill=HEAT[heat] if heat else "#64748b", weight="600",
         ),
         _bar("sp-track", x, y, 1.0, "#e2e8f0"),
-        _bar("sp-bar", x, y, share, HEAT[shown]),
+        _bar("sp-bar", x, y, share, HEAT[heat]),
     ]  # fmt: skip
     if operator.parallel:
         parts.append(

@@ -34,6 +34,7 @@ def tower(op: str, kind: str, depth: int = 900, extra: str = "") -> str:
     return nested(opening, f"</{kind}></RelOp>", depth)
 
 
+TABLE_SCAN = relop("Table Scan")
 LOOKUP = f'<IndexScan Lookup="1">{OBJECT}</IndexScan>'
 PREDICATE = "<{kind}><Predicate><ScalarOperator{text}>{inside}</ScalarOperator></Predicate></{kind}>"
 
@@ -82,6 +83,18 @@ PLANS = {
     "one long text": predicate("", "Filter", "$ [ &apos; /* CONVERT( 0x " * 300_000),
     "money without end": predicate("", "Filter", f"${' ' * 5_000_000}x"),
 }
+
+
+def test_many_statements_are_done_soon() -> None:
+    statement = '<StmtSimple StatementText="SELECT 1" StatementType="ASSIGN"/>'
+    document = plan_xml(TABLE_SCAN).replace("</Statements>", statement * 50_000 + "</Statements>")
+    started = time.process_time()
+    plan = parse(document)
+    svg = to_svg(plan)
+    describe(plan)
+    assert len(plan.statements) == 50_001
+    assert svg.count("<rect") < 50
+    assert time.process_time() - started < 10.0
 
 
 @pytest.mark.parametrize("name", PLANS)

@@ -131,7 +131,7 @@ async function openWindow(form, event, djDebug) {
     (shown.querySelector(".mp-tab") ?? shown.querySelector(".djDebugClose"))?.focus();
     const canvas = shown.querySelector("[data-mssql-canvas]");
     if (canvas) {
-        requestAnimationFrame(() => zoom(canvas, "fit"));
+        requestAnimationFrame(() => zoom(canvas, "first"));
     }
 }
 
@@ -152,9 +152,9 @@ function zoom(canvas, how) {
     const svg = canvas.querySelector("svg");
     const [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
     const now = Number(svg.getAttribute("width")) / width;
-    // Below this a card cannot be read any more: better to scroll.
-    const fit = Math.min(1, Math.max(0.7, (canvas.clientWidth - 4) / width));
-    const factor = { in: now * 1.25, out: now / 1.25, full: 1, fit }[how];
+    const fit = Math.min(1, (canvas.clientWidth - 4) / width);
+    // At first a card has to be readable: below this it is better to scroll.
+    const factor = { in: now * 1.25, out: now / 1.25, full: 1, fit, first: Math.max(0.7, fit) }[how];
     const bounded = Math.min(3, Math.max(0.1, factor));
     svg.setAttribute("width", width * bounded);
     svg.setAttribute("height", height * bounded);
