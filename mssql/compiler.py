@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import NotSupportedError, ProgrammingError
 from django.db.models import Field, Q
 from django.db.models.constants import OnConflict
-from django.db.models.expressions import Col, ColPairs, Expression, ExpressionWrapper, RawSQL, Ref, Value
+from django.db.models.expressions import (
+    Col,
+    ColPairs,
+    Expression,
+    ExpressionWrapper,
+    OrderBy,
+    Ref,
+    Value,
+)
 from django.db.models.fields import AutoFieldMixin
 from django.db.models.sql import compiler
 from django.db.transaction import TransactionManagementError
@@ -38,6 +46,17 @@ LIFTED = "[__lifted]"
 """Alias of the CROSS APPLY that computes expressions once, so that GROUP BY and aggregates can name them."""
 
 
+class LiftedRef(Expression):
+    """The name of a lifted value."""
+
+    def __init__(self, sql: str, output_field: Field | None) -> None:
+        super().__init__(output_field=output_field)
+        self.sql = sql
+
+    def as_sql(self, compiler: Any, connection: Any) -> SQL:
+        return self.sql, ()
+
+
 class SQLCompiler(compiler.SQLCompiler):
     connection: DatabaseWrapper
     for_index_key = False
@@ -61,7 +80,7 @@ class SQLCompiler(compiler.SQLCompiler):
                 sql, params = implementation(node, self, self.connection)
             else:
                 sql, params = node.as_sql(self, self.connection)
-        if self._lifted and (reference := self._lifted_reference(sql, params)):
+        if self._lifted and cls is not LiftedRef and (reference := self._lifted_reference(sql, params)):
             return reference, []
         # Django 5.2 adds to the list that it gets.
         return sql, list(params)
@@ -69,7 +88,7 @@ class SQLCompiler(compiler.SQLCompiler):
     def lift(self, node: Any) -> Expression:
         """Return an expression that names the value of ``node``, computed in FROM."""
         sql, params = self.compile(node)
-        return RawSQL(self._lift(sql, params), (), output_field=node._output_field_or_none)
+        return LiftedRef(self._lift(sql, params), node._output_field_or_none)
 
     def _lift(self, sql: str, params: Sequence[Any]) -> str:
         if reference := self._lifted_reference(sql, params):
@@ -78,8 +97,6 @@ class SQLCompiler(compiler.SQLCompiler):
         return f"{LIFTED}.[value{len(self._lifted)}]"
 
     def _lifted_reference(self, sql: str, params: Sequence[Any]) -> str | None:
-        if sql.startswith(LIFTED):
-            return sql
         key = sql, make_hashable(tuple(params))
         for number, known in enumerate(self._lifted, start=1):
             if known == key:
@@ -167,7 +184,7 @@ class SQLCompiler(compiler.SQLCompiler):
             if not params:
                 continue
             quoted, terms = [], []
-            for term_sql, term_params, direction in order_terms(expression, self):
+            for term_sql, term_params, direction in order_terms(cast(OrderBy, expression), self):
                 name = self.connection.ops.quote_name(next(names))
                 terms.append((f"{term_sql} AS {name}", term_params))
                 quoted.append(f"{name} {direction}")
@@ -376,10 +393,9 @@ class SQLCompiler(compiler.SQLCompiler):
             part.query = part.query.clone()
             part.query.set_values(selected)
         sql, params = part.as_sql(with_col_aliases=True)
-        if part.query.is_sliced and not part.query.combinator:
+        if part.query.is_sliced or part.query.combinator:
+            # TOP with ORDER BY, and parentheses at the beginning of a subquery, want a SELECT around them.
             return f"SELECT * FROM ({sql}) AS [part]", params
-        if part.query.combinator:
-            return f"SELECT * FROM ({sql}) AS [part]" if part.query.is_sliced else f"({sql})", params
         return sql, params
 
     # Conditions on windows

@@ -368,7 +368,10 @@ if hasattr(aggregates, "StringAgg"):  # Django 6.0 and newer.
     def string_agg(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
         """STRING_AGG orders in a clause of its own and knows no DISTINCT."""
         if node.distinct:
-            raise NotSupportedError("SQL Server's STRING_AGG does not know DISTINCT.")
+            raise NotSupportedError(
+                "StringAgg does not support distinct with multiple expressions on this database backend. "
+                "STRING_AGG takes no DISTINCT."
+            )
         node = _filtered_by_case(node)
         ordering, node.order_by = node.order_by, None
         sql, params = aggregate(
@@ -407,7 +410,8 @@ if hasattr(aggregates, "BitAnd"):  # Django 6.1 and newer.
         """
         node = _filtered_by_case(node)
         bits = {"SmallIntegerField": 15, "IntegerField": 31}.get(_output_field(node).get_internal_type(), 63)
-        reference, _ = compiler.compile(compiler.lift(node.get_source_expressions()[0]))
+        source = node.get_source_expressions()[0]
+        reference, _ = compiler.compile(source if isinstance(source, Col) else compiler.lift(source))
         name = {"BIT_AND": "MIN", "BIT_OR": "MAX", "BIT_XOR": "SUM"}[node.function]
         parity = " %% 2" if name == "SUM" else ""
         terms = []
@@ -607,6 +611,16 @@ def of_float(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **co
 def random(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
     """RAND() alone gives one number for all rows."""
     return "RAND(CHECKSUM(NEWID()))", ()
+
+
+if hasattr(functions, "UUID4"):  # Django 6.1 and newer.
+
+    @implements(functions.UUID4)
+    def uuid4(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+        """NEWID() makes version 4; as text it is written as UUIDField stores it."""
+        if connection.features.has_native_uuid_field:
+            return "NEWID()", ()
+        return "LOWER(REPLACE(CONVERT(char(36), NEWID()), '-', ''))", ()
 
 
 # Text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import django
 from django.db import ProgrammingError
 from django.db.backends.base.features import BaseDatabaseFeatures
 from django.utils.functional import cached_property
@@ -269,6 +270,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "migrations.test_operations.OperationTests"
                 ".test_create_model_with_boolean_expression_in_check_constraint",
             },
+            "Looks for EXPLAIN before the statement; a plan is asked for by SET.": {
+                "queries.test_explain.ExplainTests.test_basic",
+            },
             "Looks for FOR UPDATE; in T-SQL a lock is a hint.": {
                 "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",
             },
@@ -295,6 +299,10 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "lookup.tests.LookupTests.test_regex_non_string",
                 "lookup.tests.LookupTests.test_regex_null",
             }
+            if django.VERSION >= (6, 0):
+                skips["REGEXP_LIKE came with SQL Server 2025."].add(
+                    "expressions.tests.BasicExpressionsTests.test_lookups_subquery"
+                )
         return skips
 
     django_test_expected_failures: set[Any] = set()

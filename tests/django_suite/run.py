@@ -20,6 +20,8 @@ from tests.django_suite.apps import ALL_APPS
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "var" / "django-suite"
+RESULTS = CACHE / "results"
+"""A file for each version of Django and app, from the last run of the app; tests/django_suite/report.py reads them."""
 VERSIONS = {"5.2": (3, 11), "6.0": (3, 12), "6.1": (3, 12)}
 """Django's minor versions, with the oldest Python that each takes."""
 
@@ -36,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     source = django_source(options.django)
     python = interpreter(options.django)
-    results = CACHE / "results" / f"{options.django}{'-part' if options.apps else ''}.json"
-    results.parent.mkdir(parents=True, exist_ok=True)
+    results = RESULTS / options.django
+    results.mkdir(parents=True, exist_ok=True)
     labels = options.apps or [app for app in ALL_APPS if (source / "tests" / app).is_dir()]
     command = [str(python), "runtests.py", "--settings=tests.django_suite.settings", "--noinput"]
     command += [f"--parallel={options.parallel}", *(["--keepdb"] if options.keepdb else []), *labels]

@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import django
 from django.test.runner import DiscoverRunner
 
 
@@ -45,7 +46,7 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
 
         def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
             super().addExpectedFailure(test, err)
-            self._note(test, "excluded", "expected failure")
+            self._note(test, "expected", "expected failure")
 
         def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
             super().addUnexpectedSuccess(test)
@@ -61,5 +62,22 @@ class RecordingRunner(DiscoverRunner):
     def run_suite(self, suite: Any, **kwargs: Any) -> Any:
         result = super().run_suite(suite, **kwargs)
         if target := os.environ.get("DJANGO_SUITE_RESULTS"):
-            Path(target).write_text(json.dumps(result.outcomes, indent=0, sort_keys=True), encoding="utf-8")
+            self._write(Path(target), result.outcomes)
         return result
+
+    @staticmethod
+    def _write(folder: Path, outcomes: dict[str, dict[str, str]]) -> None:
+        """Write a file for each app: {"django": version, "tests": {id: outcome}}."""
+        apps: dict[str, dict[str, dict[str, str]]] = {}
+        for test, outcome in outcomes.items():
+            apps.setdefault(_app(test), {})[test] = outcome
+        for app, tests in apps.items():
+            report = {"django": django.get_version(), "tests": tests}
+            (folder / f"{app}.json").write_text(
+                json.dumps(report, indent=0, sort_keys=True), encoding="utf-8"
+            )
+
+
+def _app(test: str) -> str:
+    """Return the app of a test's id; that of a failed setUpClass reads "setUpClass (app.tests.Case)"."""
+    return test.rpartition("(")[2].partition(".")[0]
