@@ -7,7 +7,7 @@ import itertools
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlserver_standin.events import SqlError
@@ -102,12 +102,14 @@ USING ON MATCHED OUTPUT inserted JOIN LEFT INNER CROSS APPLY OPENJSON WITH AS OV
 COUNT""".split()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(WORDS), max_size=40))
 def test_any_sequence_of_words_parses_or_is_a_sql_error(words: list[str]) -> None:
     with contextlib.suppress(SqlError):
         Parser(" ".join(words)).data_statement()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_tokens_stand_where_they_say_in_any_text(sql: str) -> None:
     with contextlib.suppress(SqlError):
