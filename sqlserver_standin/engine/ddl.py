@@ -673,10 +673,10 @@ class DataDefinition:
             self._session.schema_changed()
             table = self.table(statement.table)
 
-    def _dependents(self, table: TableInfo, column: ColumnInfo) -> Iterator[tuple[str, str, bool]]:
-        """What stands on a column: (kind, name, whether it is a plain index)."""
+    def _dependents(self, table: TableInfo, column: ColumnInfo) -> Iterator[tuple[str, str, str]]:
+        """What stands on a column: (the word of error 5074, name, kind)."""
         if column.default:
-            yield "object", column.default.name, False
+            yield "object", column.default.name, "default"
         for kind, name in self._session.link.rows(
             """SELECT coalesce(d.description::jsonb ->> 'kind', 'INDEX'),
                       coalesce(d.description::jsonb ->> 'name', c.relname)
@@ -690,7 +690,7 @@ class DataDefinition:
                           AND p.refobjsubid = $2::int2))""",
             (table.object_id, column.number),
         ):
-            yield ("index" if kind == "INDEX" else "object"), name or "", kind == "INDEX"
+            yield ("index" if kind == "INDEX" else "object"), name or "", "index"
         for (name,) in self._session.link.rows(
             """SELECT coalesce(d.description::jsonb ->> 'name', k.conname)
                  FROM pg_constraint k
@@ -700,7 +700,7 @@ class DataDefinition:
                        OR k.confrelid = $1::oid AND $2::int2 = ANY (k.confkey))""",
             (table.object_id, column.number),
         ):
-            yield "object", name or "", False
+            yield "object", name or "", "constraint"
         for (number,) in self._session.link.rows(
             """SELECT p.objsubid FROM pg_depend p
                 WHERE p.classid = 'pg_class'::regclass AND p.objid = $1::oid AND p.objsubid <> 0
@@ -714,10 +714,10 @@ class DataDefinition:
         ):
             other = next((c for c in table.columns if c.number == int(number or 0)), None)
             if other is not None:
-                yield "column", other.name, False
+                yield "column", other.name, "computed column"
 
     def _refuse_dependents(
-        self, table: TableInfo, column: ColumnInfo, dependents: Sequence[tuple[str, str, bool]], action: str
+        self, table: TableInfo, column: ColumnInfo, dependents: Sequence[tuple[str, str, str]], action: str
     ) -> None:
         if not dependents:
             return
@@ -835,20 +835,18 @@ class DataDefinition:
         return f"ALTER TABLE {table.qualified} ALTER COLUMN {quote(column.pg_name)} SET DEFAULT {expression}"
 
     @staticmethod
-    def _may_stay(item: tuple[str, str, bool], column: ColumnInfo, new_type: SqlType, nullable: bool) -> bool:
+    def _may_stay(item: tuple[str, str, str], column: ColumnInfo, new_type: SqlType, nullable: bool) -> bool:
         """https://learn.microsoft.com/sql/t-sql/statements/alter-table-transact-sql#alter-column"""
-        kind, name, _ = item
-        same = column.type == new_type and column.nullable == nullable
-        same_kind = column.type.name == new_type.name
-        if column.default and name == column.default.name:
-            return same_kind
-        if same:
+        _, _, kind = item
+        if column.type == new_type and (column.nullable == nullable or kind == "constraint"):
             return True
-        variable = column.type.name in ("varchar", "nvarchar", "varbinary")
+        if kind == "default":
+            return column.type.name == new_type.name
+        variable = column.type.name == new_type.name and new_type.name in ("varchar", "nvarchar", "varbinary")
         longer = new_type.length == MAX or (
-            (column.type.length or 0) <= (new_type.length or 0) and column.type.length != MAX
+            column.type.length != MAX and (column.type.length or 0) <= (new_type.length or 0)
         )
-        return kind != "column" and same_kind and variable and longer and column.nullable == nullable
+        return kind != "computed column" and variable and longer and column.nullable == nullable
 
     def alter_table_check(self, statement: st.AlterTableCheck) -> None:
         """CHECK and NOCHECK CONSTRAINT. WITH CHECK validates the rows that are there."""
