@@ -74,7 +74,7 @@ class Page:
     def css(self, selector: str, name: str) -> str:
         return self.one(selector).value_of_css_property(name)
 
-    def wait(self, condition: Callable[[], Any], seconds: float = 15) -> Any:
+    def wait(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while not (result := condition()):
             assert time.monotonic() < deadline, "the page did not come to it"
