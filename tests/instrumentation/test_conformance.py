@@ -74,7 +74,7 @@ def arrived(request: pytest.FixtureRequest, server: Server) -> Arrived:
             if line and server.standin is not None:
                 server.standin.control.hang(matching="timeout_marker")
                 server.standin.control.drop_before(matching="lost_marker")
-            _, errors = process.communicate("go\n", timeout=90)
+            _, errors = process.communicate("go\n", timeout=110)
         if server.standin is not None:
             server.standin.control.clear()
         assert process.returncode == 0, errors

@@ -105,7 +105,7 @@ def run(server: Server, code: str, **environment: str) -> Any:
         },
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
