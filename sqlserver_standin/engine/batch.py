@@ -108,6 +108,8 @@ class BatchParser(Parser):
 
     def _declaration(self) -> st.Declaration:
         token = self.token
+        if self.at_name() and self.ahead().value in ("CURSOR", "INSENSITIVE", "SCROLL"):
+            raise unsupported("cursors", token.line)
         if token.kind != "variable":
             self.fail()
         self.next()
@@ -1064,16 +1066,35 @@ class BatchParser(Parser):
         self.expect("ON")
         return st.SwitchTrigger(self.object_name(), enable, names)
 
+    def _refused(self) -> st.Statement:
+        token = self.next()
+        raise unsupported(_REFUSED_STATEMENTS[token.value], token.line)
+
     def _kill(self) -> st.Statement:
         self.expect("KILL")
         return st.Kill(self._integer())
 
 
+_REFUSED_STATEMENTS = {
+    "OPEN": "cursors",
+    "FETCH": "cursors",
+    "CLOSE": "cursors",
+    "DEALLOCATE": "cursors",
+    "BACKUP": "BACKUP",
+    "RESTORE": "RESTORE",
+    "BULK": "BULK INSERT",
+    "REVERT": "REVERT",
+    "GOTO": "labels and GOTO",
+    "SHUTDOWN": "SHUTDOWN",
+}
+
 _STATEMENTS: dict[str, Callable[[BatchParser], st.Statement]] = {
+    **dict.fromkeys(_REFUSED_STATEMENTS, BatchParser._refused),
     "ALTER": BatchParser._alter,
     "BEGIN": BatchParser._begin,
     "BREAK": BatchParser._break,
     "CHECKPOINT": BatchParser._checkpoint,
+    "RECONFIGURE": BatchParser._checkpoint,
     "COMMIT": BatchParser._commit,
     "CONTINUE": BatchParser._break,
     "CREATE": BatchParser._create,
