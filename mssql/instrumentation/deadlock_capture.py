@@ -47,7 +47,10 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 8.0
 PATIENCE = 60.0
 
-# Around the moment of our error on the server's clock: the report is written just before the error is sent.
+# Around the moment of our error on the server's clock. The report is written when the victim is chosen, the error sent
+# when it is rolled back: that takes a moment, or long. A report from longer ago may be that of an earlier session with
+# the same number, so it is taken only after the right one had time to come.
+CLOSE = timedelta(seconds=2)
 EARLIEST, LATEST = timedelta(seconds=30), timedelta(seconds=5)
 
 MAX_PENDING = 100
@@ -63,6 +66,7 @@ class Sighting:
     session_id: int | None
     host_process_id: int
     seen: datetime
+    application_name: str = ""
     summary: str = ""
     span_context: SpanContext | None = None
     attributes: tuple[tuple[str, AttributeValue], ...] = ()
@@ -75,10 +79,13 @@ class Sighting:
             return None
         moment = self.seen + clock_ahead
         occurred = graph.occurred or moment
-        return abs(occurred - moment) if moment - EARLIEST <= occurred <= moment + LATEST else None
+        earliest = min(EARLIEST, CLOSE + (datetime.now(UTC) - self.seen) / 2)
+        return abs(occurred - moment) if moment - earliest <= occurred <= moment + LATEST else None
 
     def _is_mine(self, process: Process) -> bool:
         if self.session_id is not None and process.session_id != self.session_id:
+            return False
+        if self.application_name and process.client_app and process.client_app != self.application_name[:128]:
             return False
         # Some drivers send no process id, and then the graph says 0.
         return not process.host_process_id or process.host_process_id == self.host_process_id
@@ -120,6 +127,7 @@ class DeadlockObserver(Observer):
                 session_id=statement.connection.session_id,
                 host_process_id=os.getpid(),
                 seen=datetime.fromtimestamp(statement.ended_ns / 1e9, UTC),
+                application_name=statement.connection.application_name or "",
                 summary=statement.summary,
                 span_context=span.get_span_context() if span is not None else None,
                 attributes=tuple(self._connection.for_events.items()),

@@ -136,7 +136,7 @@ def watcher(
 
 def fail_with(number: int, *, config: InstrumentationConfig | None = None, span: Any = None) -> datetime:
     """One statement of session 61 fails; gives the moment."""
-    info = ConnectionInfo("default", "shop", "db.example.com", session_id=VICTIM)
+    info = ConnectionInfo("default", "shop", "db.example.com", session_id=VICTIM, application_name="shop")
     config = config or InstrumentationConfig(enabled=True, deadlock_graphs=True)
     recorder = Recorder(info, [DeadlockObserver(config, info)], config=config)
     statement = recorder.begin(StatementKind.QUERY, "UPDATE account SET owner = ?")
@@ -242,6 +242,34 @@ def test_a_session_that_was_the_victim_twice_gets_both_graphs(
         first: first,
         second: second,
     }
+
+
+def test_an_older_deadlock_of_the_same_session_number_is_not_mistaken_for_ours(
+    server: FakeServer, watcher: DeadlockWatcher, reports: list[DeadlockReport]
+) -> None:
+    older = event(graph(), datetime.now(UTC) - timedelta(seconds=20))
+    other = event(graph().replace("hostpid=", 'clientapp="another" hostpid='), datetime.now(UTC))
+    server.ring_buffer = [older, other]
+    seen = fail_with(1205)
+    time.sleep(0.2)
+    assert reports == []
+    server.ring_buffer.append(event(graph(), seen))
+    assert watcher.wait(60)
+    assert [report.deadlock.occurred for report in reports] == [seen]
+
+
+def test_a_long_rollback_is_allowed_for(
+    server: FakeServer,
+    watcher: DeadlockWatcher,
+    reports: list[DeadlockReport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(deadlock_capture, "CLOSE", timedelta(seconds=19.8))
+    chosen = datetime.now(UTC) - timedelta(seconds=20)
+    server.ring_buffer = [event(graph(), chosen)]
+    fail_with(1205)
+    assert watcher.wait(60)
+    assert [report.deadlock.occurred for report in reports] == [chosen]
 
 
 def test_other_errors_start_nothing(server: FakeServer, watcher: DeadlockWatcher) -> None:
@@ -361,8 +389,8 @@ def test_a_server_that_cannot_be_reached_is_reported_once_and_asked_again(
 def test_the_thread_ends_when_nothing_is_left_and_starts_again(
     server: FakeServer, watcher: DeadlockWatcher
 ) -> None:
-    server.ring_buffer = [event(graph(), datetime.now(UTC))]
     for _ in range(2):
+        server.ring_buffer.append(event(graph(), datetime.now(UTC)))
         fail_with(1205)
         assert watcher.wait(60)
         deadline = time.monotonic() + 60
