@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import re
 import signal
 import struct
@@ -184,8 +185,8 @@ class DatabaseWrapper(BaseDatabaseWrapper):
     ops: DatabaseOperations
     features: DatabaseFeatures
 
-    # One pool per alias in this process, as the settings are.
-    _pools: dict[str, Pool] = {}
+    # One pool per alias and process: a forked worker must not use its parent's connections.
+    _pools: dict[tuple[int, str], Pool] = {}
     _pools_lock = threading.Lock()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -442,9 +443,11 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def _set_up_sql(self) -> str:
         options = self.options
-        lines = [f"SET DATEFORMAT ymd; SET DATEFIRST {options.datefirst};"]
-        if options.isolation_level:
-            lines.append(f"SET TRANSACTION ISOLATION LEVEL {options.isolation_level};")
+        # The isolation level is said in any case: a reset of the connection leaves it as it was.
+        lines = [
+            f"SET DATEFORMAT ymd; SET DATEFIRST {options.datefirst};",
+            f"SET TRANSACTION ISOLATION LEVEL {options.isolation_level or 'READ COMMITTED'};",
+        ]
         if options.lock_timeout != -1:
             lines.append(f"SET LOCK_TIMEOUT {options.lock_timeout};")
         if options.deadlock_priority != "NORMAL":
@@ -462,7 +465,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         if self.alias == NO_DB_ALIAS or not self.options.pool:
             return None
         with self._pools_lock:
-            pool = self._pools.get(self.alias)
+            pool = self._pools.get((os.getpid(), self.alias))
             if pool is None:
                 if self.settings_dict["CONN_MAX_AGE"] != 0:
                     raise ImproperlyConfigured(
@@ -473,7 +476,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                     PoolOptions.from_option(self.options.pool),
                     metrics=pool_metrics_for(self.instrumentation, self._connection_info()),
                 )
-                self._pools[self.alias] = pool
+                self._pools[os.getpid(), self.alias] = pool
             return pool
 
     def _renew(self, session: Session) -> None:
@@ -485,7 +488,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
 
     def close_pool(self) -> None:
         with self._pools_lock:
-            pool = self._pools.pop(self.alias, None)
+            pool = self._pools.pop((os.getpid(), self.alias), None)
         if pool is not None:
             pool.close()
 

@@ -14,6 +14,8 @@ from tests.backend.models import Author
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+ISOLATION = "SELECT transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID"
+
 Make = Callable[..., DatabaseWrapper]
 
 
@@ -70,8 +72,7 @@ def test_the_session_is_set_up(make: Make, options: dict[str, Any], question: st
     ],
 )
 def test_the_isolation_level(make: Make, level: str, number: int) -> None:
-    question = "SELECT transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID"
-    assert value(make(isolation_level=level), question) == number
+    assert value(make(isolation_level=level), ISOLATION) == number
 
 
 def test_a_lock_timeout_is_an_operational_error(make: Make) -> None:
@@ -134,10 +135,12 @@ def test_a_pool_on_a_real_server(make: Make) -> None:
     try:
         session_id = value(first, "SELECT @@SPID")
         with first.cursor() as cursor:
-            cursor.execute("SET LOCK_TIMEOUT 777; CREATE TABLE #left_behind (id int)")
+            cursor.execute("SET LOCK_TIMEOUT 777; SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+            cursor.execute("CREATE TABLE #left_behind (id int)")
         first.close()
         assert value(second, "SELECT @@SPID") == session_id
         assert value(second, "SELECT @@LOCK_TIMEOUT") == -1
+        assert value(second, ISOLATION) == 2
         assert value(second, "SELECT OBJECT_ID('tempdb..#left_behind')") is None
     finally:
         second.close()
