@@ -323,9 +323,10 @@ class Session:
         return self._cancelled.wait(seconds)
 
     def kill(self) -> None:
-        """Ended by another session: the next use of the link fails with severity 21."""
+        """Ended by another session: what it does next fails with severity 21, and it is in nobody's way any more."""
         self._cancelled.set()
         self.instance.terminate_backend(self.link.backend_pid)
+        self.instance.forget(self)
 
     def reset(self) -> None:
         """The reset-connection flag: as sp_reset_connection leaves a session."""

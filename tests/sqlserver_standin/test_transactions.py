@@ -222,3 +222,25 @@ def test_reset_leaves_nothing_of_the_session(client: Client, other: Client) -> N
     row = "SELECT @@TRANCOUNT, @@LOCK_TIMEOUT, CONTEXT_INFO(), SESSION_CONTEXT(N'k')"
     assert other.rows(row) == [(0, -1, None, None)]
     assert client.value("SELECT COUNT(*) FROM account") == 2
+
+
+def test_a_database_in_use_is_dropped_once_its_sessions_are_ended(client: Client) -> None:
+    client.events("CREATE DATABASE in_use")
+    guest = second_session(client)
+    guest.events("USE in_use")
+    assert answers(client, "DROP DATABASE in_use") == [3702]
+    client.events(
+        "ALTER DATABASE in_use SET SINGLE_USER WITH ROLLBACK IMMEDIATE; DROP DATABASE IF EXISTS in_use"
+    )
+    assert failure(guest, "SELECT COUNT(*) FROM sys.tables").severity >= 20
+    guest.session.close()
+
+
+def test_kill_ends_another_session(client: Client) -> None:
+    victim = second_session(client)
+    victim.events("BEGIN TRAN; DELETE FROM account")
+    client.events(f"KILL {victim.session.spid}")
+    assert failure(victim, "SELECT COUNT(*) FROM account").severity >= 20
+    assert client.value("SELECT COUNT(*) FROM account") == 2
+    assert answers(client, f"KILL {victim.session.spid}") == [6106]
+    victim.session.close()
