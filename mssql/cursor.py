@@ -46,6 +46,8 @@ class Cursor:
         self.session = session
         self.description: Sequence[Any] | None = None
         self.rowcount = -1
+        # What the server said beside its results (PRINT, low severities): PEP 249's (class, text) pairs.
+        self.messages: list[Any] = []
         self.closed = False
         # What was sent last, in Django's style: execute wrappers may have changed it on its way here.
         self.executed: tuple[str, Params | None] = ("", None)
@@ -61,7 +63,7 @@ class Cursor:
         self._statement: Statement | None = None
 
     def __getattr__(self, name: str) -> Any:
-        # pyodbc's own extras (messages, columns(), …) are those of the driver cursor in use.
+        # pyodbc's own extras (columns(), tables(), …) are those of the driver cursor in use.
         if name.startswith("_") or self._driver is None:
             raise AttributeError(f"'Cursor' object has no attribute {name!r}")
         return getattr(self._driver, name)
@@ -168,6 +170,7 @@ class Cursor:
             session.refuse_when_lost()
         self.description = None
         self.rowcount = -1
+        self.messages = []
         self._rows = []
         self._position = self._fetched = 0
         self._moved = False
@@ -321,10 +324,12 @@ class Cursor:
         driver = self._driver
         assert driver is not None
         self.rowcount = driver.rowcount
+        self.messages += driver.messages
         while driver.description is None:
             if not driver.nextset():
                 self._release()
                 return
+            self.messages += driver.messages
             # A trigger's counts come first, the statement's own last.
             if driver.rowcount >= 0:
                 self.rowcount = driver.rowcount
@@ -347,6 +352,7 @@ class Cursor:
         driver = self._driver
         assert driver is not None
         while driver.nextset():
+            self.messages += driver.messages
             if driver.description is not None:
                 self._moved = True
                 self.session.reading = self

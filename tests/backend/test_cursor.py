@@ -11,7 +11,7 @@ from pytest_django import DjangoDbBlocker
 
 from mssql.base import DatabaseWrapper
 from mssql.cursor import CHUNK
-from sqlserver_standin.events import Done, SqlError
+from sqlserver_standin.events import Done, Message, SqlError
 from tests.backend.echo import Echo, echo, rows
 
 
@@ -42,6 +42,7 @@ SCRIPTS = {
     "rows; fail": [rows((1,))[0], DUPLICATE],
     "three sets": [*rows((1,), (2,)), Done(9, "update"), *rows((3,)), *rows(*[(n,) for n in range(300)])],
     "no rows": [*rows()],
+    "prints": [Message(0, "before"), Done(1, "insert"), Message(0, "after"), *rows((1,))],
     "big; small": [*rows(*[(n,) for n in range(250)]), *rows((1,))],
 }
 
@@ -107,6 +108,13 @@ class TestResults:
             assert cursor.fetchone() == (0,)
             assert cursor.nextset()
             assert cursor.fetchall() == [(1,)]
+
+    def test_messages_of_the_whole_statement_are_kept(self, alias: DatabaseWrapper) -> None:
+        with alias.cursor() as cursor:
+            cursor.execute("prints")
+            assert [text.rpartition("]")[2] for _, text in cursor.messages] == ["before", "after"]
+            cursor.execute("rows 1")
+            assert cursor.messages == []
 
     def test_no_rows_are_none(self, alias: DatabaseWrapper) -> None:
         with alias.cursor() as cursor:
