@@ -23,7 +23,7 @@ EVERYTHING = {
 }
 
 
-def alias(host: str, instrumentation: object) -> dict[str, Any]:
+def alias(host: str, instrumentation: object, **options: Any) -> dict[str, Any]:
     return {
         "ENGINE": "mssql",
         "NAME": "master",
@@ -31,7 +31,7 @@ def alias(host: str, instrumentation: object) -> dict[str, Any]:
         "PORT": os.environ["MSSQL_PORT"],
         "USER": os.environ["MSSQL_USER"],
         "PASSWORD": os.environ["MSSQL_PASSWORD"],
-        "OPTIONS": {"trust_server_certificate": True, "instrumentation": instrumentation},
+        "OPTIONS": {"trust_server_certificate": True, "instrumentation": instrumentation, **options},
     }
 
 
@@ -43,6 +43,7 @@ def main() -> None:
             "tenant": alias(host, True) | {"NAME": "tempdb"},
             "named": alias(f"{host}\\SHOP", True),
             "off": alias(host, False),
+            "impatient": alias(host, EVERYTHING, query_timeout=3),
         }
     )
     django.setup()
@@ -76,10 +77,8 @@ def main() -> None:
     deadlock(connections)
     print("armed?", flush=True)
     sys.stdin.readline()
-    with failing, connection.cursor() as cursor:
-        connection.connection.driver.timeout = 1
+    with failing, connections["impatient"].cursor() as cursor:
         cursor.execute("SELECT 'x' AS [timeout_marker]")
-    connection.close()
     with failing, connection.cursor() as cursor:
         cursor.execute("SELECT 'x' AS [lost_marker]")
     for other in ("tenant", "named", "off"):
