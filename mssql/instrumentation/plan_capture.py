@@ -120,18 +120,13 @@ def run_with_plan(
     """
     info = statement.connection
     key = (info.server_address or info.alias, info.database)
-    if key not in _permissions:
-        probe = connection.cursor()
-        try:
-            _permissions[key] = plan_source.may_show_plans(probe)
-        finally:
-            probe.close()
-        if not _permissions[key]:
-            logger.warning("No actual plans: %s", plan_source.showplan_denied(info.database))
-    if not _permissions[key]:
-        return None
     try:
+        if not _permitted(connection, key):
+            return None
         results, plans = plan_source.run_with_plan(connection, cursor, sql, parameters)
+    except PlanUnavailable:
+        # The connection is in no state to be asked for plans; what is wrong with it, the statement itself will say.
+        return None
     except Exception as error:
         # The statement touches a further database whose plans are closed. It was refused before it ran.
         if plan_source.error_number(error) != plan_source.SHOWPLAN_DENIED:
@@ -142,6 +137,14 @@ def run_with_plan(
     if plans:
         statement.plan = max(plans, key=lambda plan: len(plan.xml))
     return results
+
+
+def _permitted(connection: Any, key: tuple[str, str]) -> bool:
+    if key not in _permissions:
+        _permissions[key] = plan_source.may_show_plans(connection)
+        if not _permissions[key]:
+            logger.warning("No actual plans: %s", plan_source.showplan_denied(key[1]))
+    return _permissions[key]
 
 
 # --- rules and limits ---------------------------------------------------------------------------------------------

@@ -56,10 +56,17 @@ class ResultSet:
     rowcount: int
 
 
-def may_show_plans(cursor: Any) -> bool:
+def may_show_plans(connection: Any) -> bool:
     """Whether the login may see plans in the current database; asked of the server."""
-    cursor.execute("SELECT HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'SHOWPLAN')")
-    row = cursor.fetchone()
+    try:
+        cursor = connection.cursor()
+        try:
+            cursor.execute("SELECT HAS_PERMS_BY_NAME(DB_NAME(), 'DATABASE', 'SHOWPLAN')")
+            row = cursor.fetchone()
+        finally:
+            cursor.close()
+    except Exception as error:
+        raise PlanUnavailable(f"The server could not be asked for permissions: {error}") from error
     return bool(row and row[0])
 
 
@@ -126,7 +133,10 @@ def run_with_plan(
     One message before and one after: STATISTICS XML adds a result set behind those of each statement
     (https://learn.microsoft.com/sql/t-sql/statements/set-statistics-xml-transact-sql), which the caller must not see.
     """
-    _set_statistics_xml(connection, "ON")
+    try:
+        _set_statistics_xml(connection, "ON")
+    except Exception as error:
+        raise PlanUnavailable(f"STATISTICS XML could not be switched on: {error}") from error
     try:
         if parameters:
             cursor.execute(sql, parameters)

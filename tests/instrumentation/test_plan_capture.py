@@ -250,6 +250,29 @@ def test_a_missing_permission_is_found_once_and_said_once(caplog: pytest.LogCapt
     assert "[shop]" in record.getMessage()
 
 
+@pytest.mark.parametrize("broken", ["HAS_PERMS_BY_NAME", "STATISTICS XML ON"])
+def test_a_connection_that_cannot_be_asked_leaves_the_statement_to_itself(broken: str) -> None:
+    """Capture never breaks a query: it runs without, and fails by itself if it must."""
+
+    class Broken(FakeConnection):
+        def cursor(self) -> FakeCursor:
+            cursor = super().cursor()
+            execute = cursor.execute
+
+            def fail(sql: str, *params: Any) -> None:
+                if broken in sql:
+                    raise ConnectionError("gone")
+                execute(sql, *params)
+
+            cursor.execute = fail  # type: ignore[method-assign]
+            return cursor
+
+    fake = Broken()
+    statement = Statement(StatementKind.QUERY, "SELECT 1", (), ConnectionInfo("default", "shop"))
+    assert plan_capture.run_with_plan(fake, FakeCursor(fake.log, []), "SELECT 1", [], statement) is None
+    assert "SELECT 1" not in fake.log
+
+
 def test_a_statement_refused_for_its_plan_runs_without(caplog: pytest.LogCaptureFixture) -> None:
     """Error 262 for a further database comes before anything is executed."""
     from mssql.odbc import pyodbc
