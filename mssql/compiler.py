@@ -7,6 +7,7 @@ from contextlib import suppress
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
 
+import django
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import NotSupportedError, ProgrammingError
 from django.db.models import Field, Q
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
 
 SQL = tuple[str, Sequence[Any]]
+
+# Django 5.2 adds to the parameters that it gets.
+_PARAMETERS_ARE_LISTS = django.VERSION < (6, 0)
 
 LIFTED = "[__lifted]"
 """Alias of the CROSS APPLY that computes expressions once, so that GROUP BY and aggregates can name them."""
@@ -82,8 +86,7 @@ class SQLCompiler(compiler.SQLCompiler):
                 sql, params = node.as_sql(self, self.connection)
         if self._lifted and cls is not LiftedRef and (reference := self._lifted_reference(sql, params)):
             return reference, []
-        # Django 5.2 adds to the list that it gets.
-        return sql, list(params)
+        return sql, list(params) if _PARAMETERS_ARE_LISTS else params
 
     def lift(self, node: Any) -> Expression:
         """Return an expression that names the value of ``node``, computed in FROM."""
@@ -111,8 +114,8 @@ class SQLCompiler(compiler.SQLCompiler):
             (self._lift(sql, params), ()) if _needs_lifting(sql, params) else (sql, params)
             for sql, params in group_by
         ]
-        if grouped != group_by:
-            # What is selected and ordered by must now name the lifted expressions.
+        if grouped and self._lifted:
+            # What is selected and ordered by must name the lifted expressions as well.
             self.select = [(expr, self._selected_sql(expr), alias) for expr, _, alias in self.select]
             order_by = [(expr, (*self.compile(expr), entry[2])) for expr, entry in order_by]
             extra_select = self.get_extra_select(order_by, self.select)

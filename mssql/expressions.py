@@ -197,6 +197,10 @@ def order_by(node: OrderBy, compiler: SQLCompiler, connection: DatabaseWrapper, 
     )
 
 
+SORTED_AS: dict[type, Callable[[Any], Any]] = {}
+"""Expressions that do not sort by their text alone, with what to sort by before it."""
+
+
 def order_terms(node: OrderBy, compiler: SQLCompiler) -> list[tuple[str, Sequence[Any], str]]:
     """Return SQL, parameters and direction of all that an OrderBy orders by.
 
@@ -210,6 +214,12 @@ def order_terms(node: OrderBy, compiler: SQLCompiler) -> list[tuple[str, Sequenc
             terms += order_terms(copy, compiler)
         return terms
     sql, params = compiler.compile(as_value(node.expression))
+    if (sort_key := SORTED_AS.get(type(node.expression))) and sql[:1] == "(":
+        # Not where it is grouped by: then it is the name of a value computed before.
+        copy = node.copy()
+        copy.set_source_expressions([sort_key(node.expression)])
+        direction = "DESC" if node.descending else "ASC"
+        return [*order_terms(copy, compiler), (sql, params, direction)]
     if node.nulls_last and not node.descending:
         return [(f"CASE WHEN {sql} IS NULL THEN 1 ELSE 0 END", params, "ASC"), (sql, params, "ASC")]
     if node.nulls_first and node.descending:

@@ -7,15 +7,16 @@ JSON_VALUE would give the text 123 for the number and for the string, and NULL f
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError
-from django.db.models import BooleanField, JSONField, functions
+from django.db.models import BooleanField, FloatField, JSONField, functions
 from django.db.models.expressions import Col
 from django.db.models.fields import json as lookups
 
-from mssql.expressions import SQL, implements
+from mssql.expressions import SORTED_AS, SQL, implements
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
 # Column [type] of OPENJSON.
 NULL, STRING, NUMBER, BOOLEAN, ARRAY, OBJECT = range(6)
 
+_NEGATIVE = re.compile(r"-\d+")
+
 BINARY = "COLLATE Latin1_General_100_BIN2"
 """JSON tells a from A, whatever the column's collation says."""
 
 AS_JSON = (
-    "CASE [type] WHEN 0 THEN N'null' "
-    "WHEN 1 THEN N'\"' + STRING_ESCAPE([value], 'json') + N'\"' ELSE [value] END"
+    "CASE [json].[type] WHEN 0 THEN N'null' "
+    "WHEN 1 THEN N'\"' + STRING_ESCAPE([json].[value], 'json') + N'\"' ELSE [json].[value] END"
 )
-AS_TEXT = "[value]"
-AS_NUMBER = "CASE WHEN [type] = 2 THEN TRY_CAST([value] AS float) END"
+AS_TEXT = "[json].[value]"
+AS_NUMBER = "CASE WHEN [json].[type] = 2 THEN TRY_CAST([json].[value] AS float) END"
 
 
 def path(keys: Sequence[str]) -> str:
@@ -56,6 +59,10 @@ class _Document:
     def __init__(self, node: Any, compiler: SQLCompiler) -> None:
         keys: list[str] = []
         while isinstance(node, lookups.KeyTransform):
+            if _NEGATIVE.fullmatch(node.key_name):
+                raise NotSupportedError(
+                    "Using negative JSON array indices is not supported on this database backend."
+                )
             keys.insert(0, node.key_name)
             node = node.lhs
         self.keys = keys
@@ -69,7 +76,7 @@ class _Document:
         document = f"CASE WHEN ISJSON({self.sql}) = 1 THEN {self.sql} END"
         document_params = (*self.params, *self.params)
         where = self._literal(path(parents))
-        sql = f"FROM OPENJSON({document}, {where}) WHERE [key] = %s"
+        sql = f"FROM OPENJSON({document}, {where}) AS [json] WHERE [json].[key] = %s"
         params = (*document_params, final)
         if is_index(final):
             # Arrays have their positions as keys.
@@ -114,6 +121,20 @@ def key_text_transform(node: Any, compiler: SQLCompiler, connection: DatabaseWra
     return document.scalar(compiler) if in_table_definition(compiler) else document.value(AS_TEXT)
 
 
+class KeyNumber(lookups.KeyTransform):
+    """The number under a key, to sort by."""
+
+    output_field = FloatField()
+
+
+@implements(KeyNumber)
+def key_number(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
+    return _Document(node, compiler).value(AS_NUMBER)
+
+
+SORTED_AS[lookups.KeyTransform] = lambda node: KeyNumber(node.key_name, node.lhs)
+
+
 def in_table_definition(compiler: SQLCompiler) -> bool:
     """Say whether this is for a computed column, a check or an index, which take no subquery (error 1046)."""
     return not compiler.query.alias_cols
@@ -149,7 +170,7 @@ def _any_of(document: _Document, values: Sequence[Any], connection: DatabaseWrap
     """Return a condition that is unknown, not false, where the key is missing: so NOT leaves such rows out too."""
     conditions = [_same(value, connection) for value in values]
     sql, params = document.value(
-        f"CASE WHEN {' OR '.join(sql for sql, _ in conditions)} THEN 1 ELSE 0 END",
+        f"CASE WHEN {' OR '.join(_named(sql, '[json]') for sql, _ in conditions)} THEN 1 ELSE 0 END",
         [param for _, params in conditions for param in params],
     )
     return f"{sql} = 1", params

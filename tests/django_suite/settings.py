@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import django
+
 
 def _database(name: str) -> dict[str, Any]:
     return {
@@ -20,7 +22,7 @@ def _database(name: str) -> dict[str, Any]:
 
 _name = os.environ.get("MSSQL_DATABASE", "django")
 DATABASES = {"default": _database(_name), "other": _database(f"{_name}_other")}
-DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+DEFAULT_AUTO_FIELD = "django.db.models." + ("BigAutoField" if django.VERSION >= (6, 0) else "AutoField")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SECRET_KEY = "django_tests_secret_key"
 TEST_RUNNER = "tests.django_suite.runner.RecordingRunner"
