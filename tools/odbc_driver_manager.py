@@ -1,10 +1,10 @@
 """Give this environment an ODBC driver manager from PyPI, where the system has none.
 
 pyodbc's wheels for Linux are linked to the system's libodbc.so.2 and bring none; Microsoft's driver in the
-``mssql-python-odbc`` wheel wants libltdl.so.7 as well. A machine with nothing but Python and a package index has neither.
-The last pyodbc wheel that did bundle unixODBC (4.0.34) has both, under names of its own. This fetches that wheel, checks
-it, gives the two libraries their customary names and puts them into the environment's ``lib`` folder, where
-``mssql.odbc`` finds them. Where pyodbc imports already, it does nothing.
+``mssql-python-odbc`` wheel wants libltdl.so.7 as well. A machine with nothing but Python and a package index has
+neither. The last pyodbc wheel that did bundle unixODBC (4.0.34) has both, under names of its own. This fetches that
+wheel, checks it, gives the two libraries their customary names and puts them into the environment's ``lib`` folder,
+where ``mssql.odbc`` finds them. Where pyodbc imports already, it does nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Test databases: made, kept and cloned for --parallel."""
+"""Test databases: made, kept, cloned for --parallel, and dropped even while somebody is connected."""
 
 from __future__ import annotations
 
@@ -80,3 +80,13 @@ def test_a_clone_has_the_tables_and_none_of_the_rows() -> None:
     finally:
         connection.creation.destroy_test_db(suffix="99", verbosity=0)
     assert ask("SELECT DB_ID(%s)", [f"{source}_99"]) is None
+
+
+def test_a_database_in_use_is_dropped(alias: DatabaseWrapper) -> None:
+    name = alias.settings_dict["NAME"] = make(alias)
+    other = alias.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        alias.creation._destroy_test_db(name, 0)
+    assert ask("SELECT DB_ID(%s)", [name]) is None
+    alias.creation._destroy_test_db(name, 0)
