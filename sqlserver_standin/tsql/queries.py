@@ -163,6 +163,9 @@ class QueryTranslator(ExpressionTranslator):
 
     def key(self, node: Any) -> Any:
         """Equal for expressions that SQL Server sees as the same one."""
+        if isinstance(node, ast.Query):
+            # Its names mean something in its own scope only; spelled the same, it is the same.
+            return repr(node)
         if isinstance(node, ast.ColumnName):
             found = self.scope.find(node.parts)
             return ("column", found[0].sql if found else tuple(part.lower() for part in node.parts))

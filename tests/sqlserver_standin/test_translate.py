@@ -473,3 +473,12 @@ def test_merge_with_holdlock_inserts_a_key_once(stock: tuple[Client, Client]) ->
     with ThreadPoolExecutor() as pool:
         list(pool.map(work, stock))
     assert stock[0].value("SELECT SUM(n) FROM stock WHERE id >= 100") == 60
+
+
+def test_a_name_inside_a_subquery_is_ambiguous_only_there(client: Client) -> None:
+    sql = "SELECT (SELECT MIN(id) FROM product) FROM product p CROSS JOIN line l GROUP BY p.kind, (p.kind) ORDER BY 1"
+    assert client.error("SELECT id FROM product p CROSS JOIN line l")[0] == 209
+    assert client.rows(
+        "SELECT DISTINCT (SELECT MIN(id) FROM product) AS m FROM product p, line l ORDER BY m"
+    ) == [(1,)]
+    assert client.rows(sql) == [(1,), (1,)]
