@@ -33,7 +33,7 @@ SELECT c.name, t.name, c.max_length, c.[precision], c.scale, c.is_nullable, c.is
     CONVERT(nvarchar(128), DATABASEPROPERTYEX(DB_NAME(), 'Collation')),
     CASE WHEN EXISTS (
         SELECT 1 FROM sys.check_constraints AS k
-        WHERE k.parent_object_id = c.object_id AND LOWER(k.definition) LIKE N'%%isjson([[]' + LOWER(c.name) + N'])%%'
+        WHERE k.parent_object_id = c.object_id AND LOWER(k.definition) LIKE N'%%isjson([[]' + LOWER(c.name) + N']%%'
     ) THEN 1 ELSE 0 END
 FROM sys.columns AS c
 JOIN sys.types AS t ON t.user_type_id = c.system_type_id AND t.system_type_id = c.system_type_id

@@ -260,6 +260,10 @@ class DatabaseOperations(BaseDatabaseOperations):
                 return "N'{}'".format(str(value).replace("'", "''"))
 
     def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
+        # An execute wrapper may have changed what was sent.
+        executed_sql, executed_params = getattr(cursor, "executed", ("", None))
+        if executed_sql:
+            sql, params = executed_sql, executed_params
         if not params:
             return force_str(sql)
         try:
