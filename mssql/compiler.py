@@ -180,6 +180,18 @@ class SQLCompiler(compiler.SQLCompiler):
         """Select what a DISTINCT query is ordered by, under names: an expression with parameters is never the same
         as another (error 145)."""
         extra_select = super().get_extra_select(order_by, select)
+        if self.query.distinct:
+            aliases = {
+                (sql, make_hashable(tuple(params))): alias
+                for _, (sql, params), alias in select
+                if alias and params
+            }
+            for index, (expression, (_, params, is_ref)) in enumerate(order_by if aliases else ()):
+                if params and len(sorted_by := order_terms(cast(OrderBy, expression), self)) == 1:
+                    term_sql, term_params, direction = sorted_by[0]
+                    if alias := aliases.get((term_sql, make_hashable(tuple(term_params)))):
+                        name = self.connection.ops.quote_name(alias)
+                        order_by[index] = expression, (f"{name} {direction}", (), is_ref)
         names = (f"__order{number}" for number in count(1))
         for index, (expression, _, _) in enumerate(extra_select):
             position = next(n for n, entry in enumerate(order_by) if entry[0] is expression)
