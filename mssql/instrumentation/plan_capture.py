@@ -295,6 +295,13 @@ class _Task:
                 _resting.add(key)
                 logger.warning("No plans are taken for %s from here on: %s", key[0], error)
             return
+        except Exception as error:
+            # Most likely the server can't be reached. It may come back, so every plan is still tried.
+            if key not in _unreachable:
+                _unreachable.add(key)
+                logger.warning("No plans are taken for %s for now: %s", key[0], str(error).partition("\n")[0])
+            return
+        _unreachable.discard(key)
         self._statement.plan = captured
         _tell(self._statement)
 
@@ -311,6 +318,9 @@ class _Task:
 
 _resting: set[tuple[str, str]] = set()
 """Aliases and sources that a missing permission has closed for this process."""
+
+_unreachable: set[tuple[str, str]] = set()
+"""Aliases and sources whose last try failed otherwise: told once, until one succeeds."""
 
 
 class _Worker:
