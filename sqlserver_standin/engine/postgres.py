@@ -177,7 +177,7 @@ class Postgres:
                 self._initialise()
             self._account.own_tree(self.cluster)
             self._end_stale_postmaster()
-            self._launch()
+            self._launch_patiently()
         except BaseException:
             self.stop()
             raise
@@ -272,10 +272,23 @@ class Postgres:
         # Its number may belong to another process by now, and PostgreSQL would then refuse to start.
         pid_file.unlink(missing_ok=True)
 
+    def _launch_patiently(self) -> None:
+        """The processes of a postmaster that was ended hold its shared memory for a moment longer."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                self._launch()
+                return
+            except PostgresError as error:
+                if "pre-existing shared memory" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
     def _launch(self) -> None:
         # A socket's path may have 107 bytes at most, so it can't be in the data directory.
-        self._sockets = Path(tempfile.mkdtemp(prefix="standin-"))
-        self._account.own(self._sockets)
+        if self._sockets is None:
+            self._sockets = Path(tempfile.mkdtemp(prefix="standin-"))
+            self._account.own(self._sockets)
         arguments = [f"-c{name}={value}" for name, value in SETTINGS.items()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -320,7 +333,7 @@ def _is_postgres(pid: int, cluster: Path) -> bool:
     """Whether that process is a live postmaster of this cluster."""
     try:
         command = subprocess.run(
-            ["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ["ps", "-ww", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False
         ).stdout
     except FileNotFoundError:
         try:
