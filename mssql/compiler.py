@@ -74,10 +74,10 @@ class SQLCompiler(compiler.SQLCompiler):
 
     def compile(self, node: Any) -> tuple[str, Sequence[Any]]:
         cls: type = type(node)
-        own_method, takes_values, implementation = how_to_compile(cls)
-        if own_method:
-            sql, params = node.as_microsoft(self, self.connection)
+        if (own_method := getattr(node, "as_microsoft", None)) is not None:
+            sql, params = own_method(self, self.connection)
         else:
+            takes_values, implementation = how_to_compile(cls)
             if takes_values:
                 node = with_values(node)
             if implementation is not None:

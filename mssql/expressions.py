@@ -106,9 +106,9 @@ def as_value(node: Any) -> Any:
 
 
 @cache
-def how_to_compile(cls: type) -> tuple[bool, bool, Implementation | None]:
-    """Return whether a class brings an ``as_microsoft`` of its own, takes values only, and its implementation."""
-    return hasattr(cls, "as_microsoft"), takes_values(cls), implementation_for(cls)
+def how_to_compile(cls: type) -> tuple[bool, Implementation | None]:
+    """Return whether the sources of a class are values only, and its implementation."""
+    return takes_values(cls), implementation_for(cls)
 
 
 def takes_values(cls: type) -> bool:
@@ -453,7 +453,8 @@ _NEED_ORDER = (
 def window_(node: expressions.Window, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     if isinstance(node.source_expression, window.NthValue):
         raise NotSupportedError("SQL Server has no NTH_VALUE.")
-    if node.order_by is None and (isinstance(node.source_expression, _NEED_ORDER) or node.frame is not None):
+    is_unordered = node.order_by is None or not node.order_by.get_source_expressions()
+    if is_unordered and (isinstance(node.source_expression, _NEED_ORDER) or node.frame is not None):
         node = node.copy()
         node.order_by = expressions.OrderByList(expressions.RawSQL("(SELECT NULL)", ()))
     return node.as_sql(compiler, connection)

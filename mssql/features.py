@@ -252,6 +252,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "Writes SQL with LIMIT, which T-SQL has not.": {
                 "aggregation_regress.tests.AggregationTests.test_annotate_with_extra",
             },
+            "Writes SUBSTR, which T-SQL calls SUBSTRING.": {
+                "custom_lookups.tests.BilateralTransformTests.test_transform_order_by",
+            },
             "Looks for RETURNING; T-SQL says OUTPUT.": {
                 "queries.test_db_returning.ReturningValuesTests.test_insert_returning",
                 "queries.test_db_returning.ReturningValuesTests.test_insert_returning_multiple",

@@ -76,17 +76,12 @@ def read(folder: Path) -> Iterator[tuple[str, AppResult]]:
                 kind = "flag" if detail.startswith(_FLAG_REASONS) else "other"
                 if kind == "flag":
                     result.flags[detail.rpartition("feature(s) ")[2]] += 1
-                elif detail.endswith(REASON_MARK):
-                    kind = "excluded"
-                    result.excluded[test] = detail
+            elif kind == "excluded":
+                result.excluded[test] = detail
             elif kind == "failed":
                 result.failed.append(test)
             result.counts[kind] += 1
         yield path.stem, result
-
-
-REASON_MARK = "."
-"""Reasons in django_test_skips are sentences; Django's own reasons for a skip have no full stop."""
 
 
 def version_section(version: str, results: dict[str, AppResult]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import django
+from django.db import connection
 from django.test.runner import DiscoverRunner
 
 
@@ -42,7 +43,8 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
 
         def addSkip(self, test: unittest.TestCase, reason: str) -> None:
             super().addSkip(test, reason)
-            self._note(test, "skipped", reason)
+            excluded = reason in connection.features.django_test_skips
+            self._note(test, "excluded" if excluded else "skipped", reason)
 
         def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
             super().addExpectedFailure(test, err)
