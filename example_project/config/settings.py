@@ -42,6 +42,7 @@ DATABASES = {
                 "tracing": {"transactions": True, "connect": True},
                 "metrics": True,
                 "query_log": {"slow_ms": 250},
+                "deadlock_graphs": True,
             },
             "pool": True,
             "retry": {"transaction": {"attempts": 5}},

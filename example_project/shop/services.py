@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 
 from django.db import Error, connection, transaction
@@ -105,10 +106,11 @@ def collide_transfers(first: int, second: int, *, retry: bool) -> list[TransferO
         finally:
             connection.close()
 
+    # Each thread gets the request's context, so that its statements are in the request's trace and panel.
     with ThreadPoolExecutor(2) as threads:
         for job in [
-            threads.submit(run, outcomes[0], first, second),
-            threads.submit(run, outcomes[1], second, first),
+            threads.submit(copy_context().run, run, outcomes[0], first, second),
+            threads.submit(copy_context().run, run, outcomes[1], second, first),
         ]:
             job.result()
     return outcomes

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +97,31 @@ def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, browser: webd
     form.find_element(By.CSS_SELECTOR, "button, input[type=submit]").click()
     shadow("[data-mssql-operator]")
     _screenshot(browser, "orders-panel-plan")
+    assert _complaints(browser) == []
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(START_SECONDS + 60)
+def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdriver.Chrome, shadow) -> None:
+    browser.get(f"{demo}/stock/")
+    browser.find_element(By.NAME, "retry").click()
+    assert "1205: deadlock" in browser.find_element(By.TAG_NAME, "main").text
+    assert [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "main .status")] == ["committed"] * 2
+    shadow("#djShowToolBarButton").click()
+    shadow("#djdt-SQLServerPanel a").click()
+    drawing = None
+    for _ in range(20):  # The server writes the graph some seconds after the error.
+        button = shadow("form[action$='/deadlock/'] button")
+        browser.execute_script("arguments[0].click()", button)
+        time.sleep(1)
+        drawing = browser.execute_script(SHADOW, "[data-mssql-deadlock] svg")
+        if drawing:
+            break
+    assert drawing is not None
+    words = browser.execute_script("return arguments[0].textContent", drawing)
+    assert "victim: rolled back" in words
+    assert "UPDATE [shop_stock]" in words
+    _screenshot(browser, "deadlock")
     assert _complaints(browser) == []
 
 
