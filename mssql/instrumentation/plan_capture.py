@@ -151,7 +151,11 @@ def _permitted(connection: Any, key: tuple[str, str]) -> bool:
 
 
 class Limits:
-    """At most so many plans in a minute, and each text's plan once in a while."""
+    """At most so many plans in a minute, and each query's plan once in a while.
+
+    A text tells its query hash only by its plan. From then on it shares its rest with the other texts of that hash:
+    the same query with other literals, or another number of values in its IN.
+    """
 
     def __init__(
         self, per_minute: int, rest_seconds: float = REST_SECONDS, clock: Callable[[], float] = time.monotonic
@@ -162,25 +166,46 @@ class Limits:
         self._tokens = float(per_minute)
         self._filled = clock()
         self._last: OrderedDict[str, float] = OrderedDict()
+        self._hashes: OrderedDict[str, str] = OrderedDict()
         self._lock = threading.Lock()
 
     def allow(self, text: str) -> bool:
         """Whether a plan of this text may be taken now; if so, it counts as taken."""
         with self._lock:
             now = self._clock()
-            last = self._last.get(text)
-            if last is not None and now - last < self._rest:
+            query = self._hashes.get(text, text)
+            if self._rests(query, now):
                 return False
             self._tokens = min(self._per_minute, self._tokens + (now - self._filled) * self._per_minute / 60)
             self._filled = now
             if self._tokens < 1:
                 return False
             self._tokens -= 1
-            self._last[text] = now
-            self._last.move_to_end(text)
-            while len(self._last) > REMEMBERED_TEXTS:
-                self._last.popitem(last=False)
+            _remember(self._last, query, now)
             return True
+
+    def identify(self, text: str, query_hash: str) -> bool:
+        """The plan of this text has this hash: whether it is the query's first one in its time."""
+        with self._lock:
+            if self._hashes.get(text) == query_hash:
+                return True
+            _remember(self._hashes, text, query_hash)
+            now = self._clock()
+            if self._rests(query_hash, now):
+                return False
+            _remember(self._last, query_hash, now)
+            return True
+
+    def _rests(self, query: str, now: float) -> bool:
+        last = self._last.get(query)
+        return last is not None and now - last < self._rest
+
+
+def _remember(memory: OrderedDict[str, Any], key: str, value: float | str) -> None:
+    memory[key] = value
+    memory.move_to_end(key)
+    while len(memory) > REMEMBERED_TEXTS:
+        memory.popitem(last=False)
 
 
 _limits: dict[tuple[str, PlansConfig], Limits] = {}
@@ -229,8 +254,15 @@ class PlanObserver(Observer):
                 _worker.submit(_Task(statement, self._plans))
 
     def plan_captured(self, statement: Statement) -> None:
-        # Redacting a plan takes milliseconds: not the request's.
-        _worker.submit(lambda: self._events.emit(statement, statement.plan, self._plans.max_bytes))
+        # Reading and redacting a plan takes milliseconds: not the request's.
+        _worker.submit(lambda: self._emit(statement))
+
+    def _emit(self, statement: Statement) -> None:
+        captured: CapturedPlan = statement.plan
+        main = captured.main_statement
+        query_hash = main.query_hash if main is not None else None
+        if not query_hash or self._limits.identify(statement.sql, query_hash):
+            self._events.emit(statement, captured, self._plans.max_bytes)
 
     def _chosen(self) -> bool:
         plans = self._plans

@@ -37,8 +37,7 @@ def plan_attributes(captured: CapturedPlan) -> dict[str, Any]:
     """The plan in a few values that one can search for; no text of the statement, no value of it."""
     plan = captured.plan
     found = captured.findings
-    # Of a batch, the statement that matters: a DECLARE before it has no hash.
-    statement = max(plan.statements, key=lambda item: item.cost, default=None)
+    statement = captured.main_statement
     attributes: dict[str, Any] = {
         SOURCE: captured.source,
         ESTIMATED_COST: plan.cost,

@@ -12,6 +12,7 @@ from typing import Any
 from mssql import errors
 from mssql.instrumentation.plan_parameters import Declared, as_batch
 from mssql.showplan import Finding, Plan, findings, parse
+from mssql.showplan import Statement as PlanStatement
 
 # The name of the column that STATISTICS XML and SHOWPLAN_XML add, in all versions since 2005.
 PLAN_COLUMN = "Microsoft SQL Server 2005 XML Showplan"
@@ -41,6 +42,11 @@ class CapturedPlan:
     @cached_property
     def plan(self) -> Plan:
         return parse(self.xml)
+
+    @property
+    def main_statement(self) -> PlanStatement | None:
+        """Of a batch, the statement that matters: a DECLARE before it has no hash."""
+        return max(self.plan.statements, key=lambda item: item.cost, default=None)
 
     @cached_property
     def findings(self) -> list[Finding]:
@@ -206,11 +212,18 @@ def cached_plan(connection: Any, sql: str) -> CapturedPlan:
     finally:
         with contextlib.suppress(Exception):
             cursor.close()
-    if row and row[0]:
-        return CapturedPlan(row[0], "last actual")
-    if row and row[1]:
-        return CapturedPlan(row[1], "cached")
+    last, compiled = row or (None, None)
+    if last and _is_complete(last, compiled or ""):
+        return CapturedPlan(last, "last actual")
+    if compiled:
+        return CapturedPlan(compiled, "cached")
     raise PlanUnavailable("The statement is not in the plan cache (any more).")
+
+
+def _is_complete(last: str, compiled: str) -> bool:
+    """Whether the last plan has counters, and every operator: of a cheap query the server keeps the root alone
+    (https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-exec-query-plan-stats-transact-sql)."""
+    return "<RunTimeInformation" in last and last.count("<RelOp ") >= compiled.count("<RelOp ")
 
 
 def _cached_sql(*, with_last: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import threading
@@ -91,11 +92,24 @@ def test_limits_by_minute_and_by_text() -> None:
     assert not Limits(per_minute=0).allow("a")
 
 
+def test_texts_of_one_query_hash_share_their_rest() -> None:
+    now = [0.0]
+    limits = Limits(per_minute=100, rest_seconds=600, clock=lambda: now[0])
+    assert [limits.allow(text) for text in ("IN (?)", "IN (?, ?)")] == [True, True]
+    assert limits.identify("IN (?)", "0x1")
+    assert not limits.identify("IN (?, ?)", "0x1")
+    now[0] = 601.0
+    assert [limits.allow(text) for text in ("IN (?)", "IN (?, ?)")] == [True, False]
+    assert limits.identify("IN (?)", "0x1")
+    assert limits.identify("other", "0x2")
+
+
 def test_limits_remember_a_bounded_number_of_texts() -> None:
     limits = Limits(per_minute=10**9)
     for number in range(plan_capture.REMEMBERED_TEXTS + 500):
         limits.allow(str(number))
-    assert len(limits._last) == plan_capture.REMEMBERED_TEXTS
+        limits.identify(str(number), f"0x{number}")
+    assert len(limits._last) == len(limits._hashes) == plan_capture.REMEMBERED_TEXTS
 
 
 class Rules:
@@ -323,7 +337,14 @@ class CacheConnection:
 
 
 @pytest.mark.parametrize(
-    ("row", "source"), [(("<last/>", "<cached/>"), "last actual"), ((None, "<cached/>"), "cached")]
+    ("row", "source"),
+    [
+        (("<RelOp ><RunTimeInformation/></RelOp>", "<RelOp />"), "last actual"),
+        (("<RelOp ><RunTimeInformation/></RelOp>", None), "last actual"),
+        (("<QueryPlan/>", "<RelOp />"), "cached"),
+        (("<RelOp ><RunTimeInformation/></RelOp>", "<RelOp ><RelOp /></RelOp>"), "cached"),
+        ((None, "<cached/>"), "cached"),
+    ],
 )
 def test_the_plan_cache_is_searched_by_the_servers_text(row: Any, source: str) -> None:
     cache = CacheConnection(row)
@@ -434,6 +455,28 @@ def test_the_plan_is_a_log_event_beside_its_span() -> None:
         assert value not in body
 
 
+def test_a_query_hash_is_told_once_in_a_while() -> None:
+    """Texts that differ in literals alone turn out to be one query."""
+    telemetry = Telemetry()
+    info = ConnectionInfo("default", "shop")
+    events = PlanEvents(ConnectionAttributes(info), telemetry.logger_provider.get_logger("test"))
+    config = InstrumentationConfig.from_options({"plans": {"when": "always"}})
+    recorder = telemetry.recorder(True, info, PlanObserver(config, info, events=events))
+    for number in range(5):
+        statement = recorder.begin(StatementKind.QUERY, f"SELECT {number}", ())
+        statement.plan = plan("perfstudio_key_lookup_plan")
+        recorder.end(statement)
+        recorder.close(statement)
+    plan_capture._worker.join()
+    assert [data.log_record.event_name for data in telemetry.log_exporter.get_finished_logs()].count(
+        EVENT
+    ) == 1
+    assert all(
+        span.attributes and "mssql.plan.query_hash" in span.attributes
+        for span in telemetry.span_exporter.get_finished_spans()
+    )
+
+
 def test_a_large_plan_is_told_in_words() -> None:
     telemetry = Telemetry()
     info = ConnectionInfo("default", "shop")
@@ -479,6 +522,38 @@ def wanting() -> Iterator[Wanting]:
 @pytest.fixture
 def authors(transactional_db: None) -> list[Author]:
     return Author.objects.bulk_create([Author(name=f"Author {number}") for number in range(20)])
+
+
+@pytest.fixture
+def observed() -> Iterator[list[Statement]]:
+    """The statements whose plan was taken."""
+    statements: list[Statement] = []
+
+    class Seeing(Observer):
+        def plan_captured(self, statement: Statement) -> None:
+            statements.append(statement)
+
+    seeing = Seeing()
+    register_observer(seeing)
+    try:
+        yield statements
+    finally:
+        unregister_observer(seeing)
+
+
+@contextlib.contextmanager
+def other_connection(plans: dict[str, Any]) -> Iterator[Any]:
+    """A further connection to the test database that takes plans by these settings."""
+    options = {
+        **connection.settings_dict["OPTIONS"],
+        "instrumentation": {"plans": plans, "otlp": False},
+    }
+    other = connections.create_connection("default")
+    other.settings_dict = {**connection.settings_dict, "OPTIONS": options}
+    try:
+        yield other
+    finally:
+        other.close()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -549,18 +624,28 @@ class TestOnAServer:
         assert not captured.plan.is_actual
         assert Author.objects.count() == 20
 
-    def test_the_plan_cache_is_asked(self, authors: list[Author]) -> None:
-        """A real server has the plan; the stand-in has no plan cache, and then there is an estimate."""
-        sql = "SELECT name FROM backend_author WHERE name = ?"
-        list(Author.objects.raw("SELECT id, name FROM backend_author WHERE name = %s", ["Author 1"]))
-        source, advice = "", ""
-        try:
-            source = plan_capture.cached(
-                "default", sql, database=str(connection.settings_dict["NAME"])
-            ).source
-        except PlanUnavailable as reason:
-            advice = reason.advice
-        assert (source, advice) in {("cached", ""), ("last actual", ""), ("", "")}
+    def test_the_plan_cache_has_the_plan_of_what_ran(self, authors: list[Author]) -> None:
+        sql = "SELECT id, name FROM backend_author WHERE name = ?"
+        database = str(connection.settings_dict["NAME"])
+        list(Author.objects.raw(sql.replace("?", "%s"), ["Author 1"]))
+        captured = plan_capture.cached("default", sql, database=database)
+        assert captured.source in ("cached", "last actual")
+        assert "backend_author" in {item.object.table for item in captured.plan.operators() if item.object}
+        with pytest.raises(PlanUnavailable, match="not in the plan cache"):
+            plan_capture.cached("default", f"{sql} AND 'never' = 'run'", database=database)
+
+    def test_settings_take_the_cached_plan_after_the_fact(
+        self, authors: list[Author], observed: list[Statement]
+    ) -> None:
+        with other_connection({"when": "always", "source": "cached"}) as other, other.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM backend_author WHERE note = %s", ["x"])
+            assert cursor.fetchone()[0] == 0
+        plan_capture._worker.join()
+        (statement,) = observed
+        assert statement.plan.source in ("cached", "last actual")
+        assert "backend_author" in {
+            item.object.table for item in statement.plan.plan.operators() if item.object
+        }
 
     def test_what_the_server_refuses_is_told(self, authors: list[Author]) -> None:
         with pytest.raises(PlanUnavailable, match="no_such_table"):
@@ -597,31 +682,13 @@ class TestOnAServer:
             call_command(Command(), "SELECT * FROM no_such_table")
 
     def test_settings_take_plans_into_telemetry(
-        self, authors: list[Author], monkeypatch: pytest.MonkeyPatch
+        self, authors: list[Author], observed: list[Statement]
     ) -> None:
         """OPTIONS["instrumentation"]["plans"], from the settings to the attributes of the span."""
-        seen: list[Statement] = []
-
-        class Seeing(Observer):
-            def plan_captured(self, statement: Statement) -> None:
-                seen.append(statement)
-
-        options = {
-            **connection.settings_dict["OPTIONS"],
-            "instrumentation": {"plans": {"when": "always"}, "otlp": False},
-        }
-        other = connections.create_connection("default")
-        other.settings_dict = {**connection.settings_dict, "OPTIONS": options}
-        seeing = Seeing()
-        register_observer(seeing)
-        try:
-            with other.cursor() as cursor:
-                cursor.execute("SELECT COUNT(*) FROM backend_author WHERE name = %s", ["Author 1"])
-                assert cursor.fetchone()[0] == 1
-        finally:
-            unregister_observer(seeing)
-            other.close()
-        (statement,) = seen
+        with other_connection({"when": "always"}) as other, other.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM backend_author WHERE name = %s", ["Author 1"])
+            assert cursor.fetchone()[0] == 1
+        (statement,) = observed
         assert statement.attributes
         assert statement.attributes["mssql.plan.source"] == "actual"
 
