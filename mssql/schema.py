@@ -181,9 +181,22 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
             else:
                 yield part
 
+    @classmethod
+    def _is_nullable_unique(cls, field: Any) -> bool:
+        """Say whether a field's unique key must leave NULLs out. A foreign key needs one that does not (error 1776), so
+        a column that one points at takes a single NULL
+        (https://learn.microsoft.com/sql/relational-databases/tables/create-foreign-key-relationships)."""
+        return field.unique and field.null and not field.primary_key and not cls._is_referenced(field)
+
     @staticmethod
-    def _is_nullable_unique(field: Any) -> bool:
-        return field.unique and field.null and not field.primary_key
+    def _is_referenced(field: Any) -> bool:
+        if not hasattr(field, "model"):  # A field that add_field() is given need not belong to a model yet.
+            return False
+        return any(
+            relation.field.db_constraint and field in relation.field.foreign_related_fields
+            for relation in field.model._meta.related_objects
+            if relation.one_to_many or relation.one_to_one
+        )
 
     def _generated_column_sql(self, field: Any) -> str:
         """A computed column has no type of its own: a cast gives it one."""

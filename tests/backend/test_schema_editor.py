@@ -288,3 +288,28 @@ def test_sqlmigrate_needs_no_table(pony: Any) -> None:
         editor.alter_field(Unmade, Unmade._meta.get_field("name"), new)
         editor.delete_model(Unmade)
     assert any("nvarchar(max)" in statement for statement in editor.collected_sql)
+
+
+def test_a_foreign_key_can_point_at_a_nullable_unique_column() -> None:
+    """SQL Server takes no filtered index as its target, so the column gets a key that takes one NULL."""
+
+    class Car(models.Model):
+        make = models.CharField(max_length=20, null=True, unique=True)
+
+        class Meta:
+            app_label = "backend"
+
+    class Driver(models.Model):
+        car = models.ForeignKey(Car, models.CASCADE, to_field="make", null=True)
+
+        class Meta:
+            app_label = "backend"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Car)
+        editor.create_model(Driver)
+    Car.objects.create(make="Volvo")
+    assert Driver.objects.create(car_id="volvo").car.make == "Volvo"
+    Car.objects.create(make=None)
+    with pytest.raises(IntegrityError):
+        Car.objects.create(make=None)
