@@ -335,6 +335,7 @@ class _Reader:
             wrapped  # text may hold a report; within that it may not: that is no report but an attack
         )
         self._open: list[_Node] = []
+        self._event_name = ""
         self._event_time: datetime | None = None
         self._leaf: list[str] = []
 
@@ -348,6 +349,7 @@ class _Reader:
         elif tag == "deadlock":
             self._open.append(_Node(tag, attributes))
         elif tag == "event":
+            self._event_name = attributes.get("name", "")
             self._event_time = _timestamp(attributes.get("timestamp"))
 
     def text(self, text: str) -> None:
@@ -366,11 +368,14 @@ class _Reader:
             self._read_wrapped("".join(self._leaf).strip())
             self._leaf.clear()
         if local_name(tag) == "event":
-            self._event_time = None
+            self._event_name, self._event_time = "", None
 
     def _read_wrapped(self, text: str) -> None:
         """Reports of SQL Server 2008, of Profiler and of exported result sets stand as text in an element."""
-        if text.startswith(("<deadlock", "<event")) and "<deadlock" in text:
+        if self._event_name and "deadlock" not in self._event_name:
+            return  # the text of another event is a statement, and anybody can write one that looks like a report
+        text = read_text(text)
+        if text.startswith(("<deadlock", "<event", "<RingBufferTarget")) and "<deadlock" in text:
             self.deadlocks += [
                 deadlock if deadlock.occurred else replace(deadlock, occurred=self._event_time)
                 for deadlock in _parse(text, wrapped=False)
@@ -414,11 +419,20 @@ def _frame(node: _Node) -> Frame:
 
 
 def _resource(node: _Node) -> Resource:
+    # With optimized locking a transaction is what sessions wait for, and names the row or page within:
+    # https://learn.microsoft.com/sql/relational-databases/performance/optimized-locking
+    names = {
+        name: value
+        for underlying in node.below("UnderlyingResource")
+        for child in underlying.children
+        for name, value in child.attributes.items()
+        if name in {"objectname", "indexname"}
+    }
     return Resource(
         kind=node.tag,
         owners=tuple(_lock(child) for child in node.below("owner-list", "owner")),
         waiters=tuple(_lock(child) for child in node.below("waiter-list", "waiter")),
-        attributes=node.attributes,
+        attributes={**names, **node.attributes},
     )
 
 

@@ -115,6 +115,12 @@ FORMS = {
     "row of event_file, exported": "<rows><row><event_data>"
     + EVENT.format(GRAPH).replace("&", "&amp;").replace("<", "&lt;")
     + "</event_data></row></rows>",
+    "text with an XML declaration": "<TextData>"
+    + f'<?xml version="1.0" encoding="utf-16"?>\n{GRAPH}'.replace("<", "&lt;")
+    + "</TextData>",
+    "target_data, exported": "<row><target_data>"
+    + f"<RingBufferTarget>{EVENT.format(GRAPH)}</RingBufferTarget>".replace("<", "&lt;")
+    + "</target_data></row>",
     "rows without a root": f"<event name='other' timestamp='2026-05-04T03:02:01Z'/>\n{EVENT.format(GRAPH)}",
     "forbidden characters": GRAPH.replace("secret-1", "&#x1;\x02&#0;&#xD800;&#x110000;&#65;"),
     "wrapped": f"<report><rows><row>{GRAPH}</row></rows></report>",
@@ -149,6 +155,30 @@ def test_a_ring_buffer_gives_all_its_deadlocks_and_nothing_else() -> None:
     assert [graph.occurred for graph in deadlock.parse(xml)] == [
         datetime(2026, 5, 4, 3, 2, 1, 250000, UTC)
     ] * 2
+
+
+@pytest.mark.parametrize("statement", [GRAPH, "<deadlock oops", "<?xml <deadlock"])
+def test_a_statement_that_looks_like_a_report_neither_forges_nor_hides_one(statement: str) -> None:
+    other = (
+        '<event name="sql_batch_completed" timestamp="2026-05-04T03:02:00Z"><data name="batch_text"><value>'
+        + statement.replace("<", "&lt;")
+        + "</value></data></event>"
+    )
+    (graph,) = deadlock.parse(f"<RingBufferTarget>{other}{EVENT.format(GRAPH)}</RingBufferTarget>")
+    assert graph.occurred == datetime(2026, 5, 4, 3, 2, 1, 250000, UTC)
+
+
+def test_a_transaction_that_is_waited_for_names_the_row_within() -> None:
+    lock = (
+        '<xactlock xdesIdLow="1" xdesIdHigh="0" dbid="5" id="lock1" mode="X"><UnderlyingResource>'
+        '<keylock hobtid="72" dbid="5" objectname="shop.dbo.t1" indexname="PK_t1"/></UnderlyingResource>'
+        '<owner-list><owner id="p2" mode="X"/></owner-list>'
+        '<waiter-list><waiter id="p1" mode="S" requestType="wait"/></waiter-list></xactlock>'
+    )
+    (graph,) = deadlock.parse(f"<deadlock>{VICTIM}<resource-list>{lock}</resource-list></deadlock>")
+    assert _counts([graph]) == (1, 1, 0, 1, 1, 1)
+    assert deadlock.redact(graph).resources[0].label == "transaction of shop.dbo.t1, index PK_t1"
+    assert graph.resources[0].id == "lock1"
 
 
 @pytest.mark.parametrize(
