@@ -25,8 +25,8 @@ SHADOW = "return document.getElementById('djDebugRoot').shadowRoot.querySelector
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`make demo` on a free port with data of its own; the address of its site."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """For the demo's processes: data of their own."""
     environment = {
         **os.environ,
         "DEMO_STATE_DIR": str(tmp_path_factory.mktemp("demo")),
@@ -34,6 +34,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     for name in ("OTEL_EXPORTER_OTLP_ENDPOINT", "DJANGO_SETTINGS_MODULE"):
         environment.pop(name, None)
+    return environment
+
+
+@pytest.fixture(scope="module")
+def demo(environment: dict[str, str]) -> Iterator[str]:
+    """`make demo` on a free port; the address of its site."""
     process = subprocess.Popen(
         [sys.executable, "-m", "example_project.demo", "--port", "0"],
         cwd=ROOT,
@@ -98,6 +104,96 @@ def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, browser: webd
     shadow("[data-mssql-operator]")
     _screenshot(browser, "orders-panel-plan")
     assert _complaints(browser) == []
+
+
+def _open_panel(browser: webdriver.Chrome, shadow, url: str) -> None:
+    browser.get(url)
+    if (show := shadow("#djShowToolBarButton")).is_displayed():
+        show.click()
+    shadow("#djdt-SQLServerPanel a").click()
+    shadow("[data-mssql-statement]")
+
+
+def _text(browser: webdriver.Chrome, shadow, selector: str) -> str:
+    """All text of an element, shown or not."""
+    return browser.execute_script("return arguments[0].textContent", shadow(selector))
+
+
+def _open_plan(browser: webdriver.Chrome, shadow, words: str) -> None:
+    """Open the plan of the first statement whose SQL has these words."""
+    found = browser.execute_script(
+        "return [...document.getElementById('djDebugRoot').shadowRoot.querySelectorAll('[data-mssql-statement]')]"
+        ".find((statement) => statement.textContent.includes(arguments[0]))",
+        words,
+    )
+    browser.execute_script("arguments[0].querySelector('form[data-mssql-plan] button').click()", found)
+    shadow("[data-mssql-operator]")
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(START_SECONDS + 60)
+def test_the_order_lists_loops_are_named_with_their_line(
+    demo: str, browser: webdriver.Chrome, shadow
+) -> None:
+    _open_panel(browser, shadow, f"{demo}/orders/")
+    text = _text(browser, shadow, "[data-mssql-panel]")
+    assert re.search(r"N\+1:\s+\d+ × SELECT \[shop_product\]", text)
+    assert "add select_related()" in text
+    assert "shop/orders.html:20" in text
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(START_SECONDS + 60)
+def test_the_reports_actual_plan_has_estimated_and_actual_rows(
+    demo: str, browser: webdriver.Chrome, shadow
+) -> None:
+    report = f"{demo}/reports/sales/"
+    _open_panel(browser, shadow, report)
+    shadow("[data-mssql-actual]").click()
+    _open_panel(browser, shadow, report)
+    _open_plan(browser, shadow, "GROUP BY [shop_category].[name]")
+    assert "actual plan" in _text(browser, shadow, ".mp-origin")
+    root = _text(browser, shadow, '[data-mssql-operator="0"]')
+    assert "Estimated rows: 6 × 1" in root
+    assert "Actual rows: 6 in 1" in root
+    assert _complaints(browser) == []
+
+
+@pytest.mark.browser
+@pytest.mark.timeout(START_SECONDS + 60)
+def test_a_missing_index_that_is_made_is_used_by_the_next_plan(
+    demo: str, environment: dict[str, str], browser: webdriver.Chrome, shadow
+) -> None:
+    stock, low = f"{demo}/stock/", "[quantity] < "
+    _open_panel(browser, shadow, stock)
+    _open_plan(browser, shadow, low)
+    ddl = _text(browser, shadow, "#mp-panel-indexes pre")
+    (index,) = re.findall(r"CREATE NONCLUSTERED INDEX \[(\w+)\]", ddl)
+    _manage(environment, f"connection.cursor().execute({ddl!r})")
+    try:
+        _open_panel(browser, shadow, stock)
+        _open_plan(browser, shadow, low)
+        assert index in _text(browser, shadow, "[data-mssql-canvas]")
+        assert "The optimizer asked for no index." in _text(browser, shadow, "#mp-panel-indexes")
+    finally:
+        _manage(environment, f"connection.cursor().execute('DROP INDEX [{index}] ON [shop_stock]')")
+
+
+def _manage(environment: dict[str, str], code: str) -> None:
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "example_project.manage",
+            "shell",
+            "-c",
+            f"from django.db import connection\n{code}",
+        ],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.browser
