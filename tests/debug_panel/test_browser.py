@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -159,6 +160,22 @@ def test_the_plan_is_drawn_and_explains_itself(page: Page) -> None:
     assert page.one('[data-mssql-operator="3"]').get_attribute("aria-pressed") == "true"
     title = page.driver.execute_script("return arguments[0].querySelector('title').textContent", operators[3])
     assert "Rows read: 17.1M" in title
+
+
+def test_an_operator_answers_to_the_pointer(page: Page) -> None:
+    page.open_plan()
+
+    def outline() -> str:
+        return page.css('[data-mssql-operator="1"] .sp-card', "stroke")
+
+    before = outline()
+    operator = page.one('[data-mssql-operator="1"]')
+    ActionChains(page.driver).move_to_element(operator).perform()
+    page.wait(lambda: outline() != before)
+    # The browser shows an SVG's title beside the pointer.
+    title = page.driver.execute_script("return arguments[0].querySelector('title').textContent", operator)
+    assert title.startswith("Sort — node 1")
+    assert "Actual rows:" in title
 
 
 def test_the_plan_is_walked_with_the_keyboard(page: Page) -> None:
