@@ -54,12 +54,20 @@ class QueryLogObserver(Observer):
         if statement.failed:
             if self._log.exceptions:
                 self._exception(statement)
-        elif (
+        elif self._is_slow(statement):
+            # It is logged at close(), when its rows are known, which may be far from the line that asked.
+            _ = statement.caller
+
+    def close(self, statement: Statement) -> None:
+        if not statement.failed and self._is_slow(statement):
+            self._slow(statement)
+
+    def _is_slow(self, statement: Statement) -> bool:
+        return (
             statement.duration_ns is not None
             and statement.duration_ns >= self._log.slow_ms * 1e6
             and statement.kind is not StatementKind.CONNECT
-        ):
-            self._slow(statement)
+        )
 
     def _slow(self, statement: Statement) -> None:
         severity = _severity(self._log.level)
@@ -70,16 +78,20 @@ class QueryLogObserver(Observer):
         facts = self._facts(statement)
         milliseconds = round((statement.duration_ns or 0) / 1e6, 3)
         facts[semconv.MSSQL_DURATION_MS] = milliseconds
+        rows: int | None = None
         if statement.rowcount is not None and statement.rowcount >= 0:
-            facts[semconv.MSSQL_ROWCOUNT] = statement.rowcount
+            rows = facts[semconv.MSSQL_ROWCOUNT] = statement.rowcount
+        if statement.returned_rows is not None:
+            rows = facts[semconv.DB_RESPONSE_RETURNED_ROWS] = statement.returned_rows
         if (caller := statement.caller) is not None:
             facts[semconv.CODE_FILE_PATH] = caller.file
             facts[semconv.CODE_FUNCTION_NAME] = caller.function
             facts[semconv.CODE_LINE_NUMBER] = caller.line
         logger.log(
             self._log.level,
-            "Slow query: %.1f ms, %s, on %s%s",
+            "Slow query: %.1f ms, %s%s, on %s%s",
             milliseconds,
+            f"{rows} row{'s' * (rows != 1)}, " if rows is not None else "",
             statement.summary or statement.kind.value,
             statement.connection.alias,
             f", from {caller}" if caller else "",

@@ -45,6 +45,34 @@ def test_a_slow_statement(telemetry: Telemetry, caplog: pytest.LogCaptureFixture
     assert event.attributes["db.query.summary"] == "SELECT [shop_order]"
 
 
+@pytest.mark.parametrize(
+    ("rowcount", "returned_rows", "said"),
+    [(-1, 21, "21 rows, "), (1, None, "1 row, "), (1, 0, "0 rows, "), (-1, None, "ms, SELECT")],
+)
+def test_the_rows_of_a_slow_statement(
+    telemetry: Telemetry,
+    caplog: pytest.LogCaptureFixture,
+    rowcount: int,
+    returned_rows: int | None,
+    said: str,
+) -> None:
+    recorder = telemetry.recorder(EVERYTHING)
+    statement = recorder.begin(StatementKind.QUERY, "SELECT [id] FROM [shop_order]", None)
+    recorder.end(statement, rowcount=rowcount)
+    assert not telemetry.events
+
+    def read_elsewhere() -> None:
+        recorder.close(statement, returned_rows=returned_rows)
+
+    read_elsewhere()
+    read_elsewhere()
+    (event,) = telemetry.events
+    assert event.attributes.get("db.response.returned_rows") == returned_rows
+    assert event.attributes["code.function.name"] == "test_the_rows_of_a_slow_statement"
+    assert event.timestamp == statement.ended_ns
+    assert said in caplog.records[0].message
+
+
 def test_a_fast_statement_is_not_logged(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
     run(telemetry.recorder())
     assert not caplog.records
