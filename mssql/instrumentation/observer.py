@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from opentelemetry import context as otel_context
+
 from mssql.errors import SQLServerError
 from mssql.instrumentation.statement import ConnectionInfo, Statement
 
@@ -71,6 +73,15 @@ class Propagator:
 
     def clear(self, run: Run) -> None:
         """Take back what was left on the connection, before it serves something else."""
+
+
+# The key behind opentelemetry.instrumentation.utils.suppress_instrumentation(); the API package owns it.
+_SUPPRESS = otel_context._SUPPRESS_INSTRUMENTATION_KEY
+
+
+def is_suppressed() -> bool:
+    """Whether the code that runs wants no telemetry of what it does."""
+    return bool(otel_context.get_value(_SUPPRESS))
 
 
 _reported: set[tuple[str, str]] = set()

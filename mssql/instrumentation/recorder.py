@@ -6,13 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from opentelemetry import context as otel_context
-
 from mssql import errors
 from mssql.instrumentation import otlp
 from mssql.instrumentation.conf import InstrumentationConfig
 from mssql.instrumentation.metrics import MetricsObserver
-from mssql.instrumentation.observer import Observer, Propagator, Retry, Run, report_failure
+from mssql.instrumentation.observer import Observer, Propagator, Retry, Run, is_suppressed, report_failure
 from mssql.instrumentation.propagation import propagator_for
 from mssql.instrumentation.query_log import QueryLogObserver
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind, current_attempt
@@ -28,9 +26,6 @@ __all__ = [
     "register_observer",
     "unregister_observer",
 ]
-
-# The key behind opentelemetry.instrumentation.utils.suppress_instrumentation(); the API package owns it.
-_SUPPRESS = otel_context._SUPPRESS_INSTRUMENTATION_KEY
 
 _observers: tuple[Observer, ...] = ()
 
@@ -112,7 +107,7 @@ class Recorder:
         return statement
 
     def _is_observed(self, statement: Statement) -> bool:
-        if otel_context.get_value(_SUPPRESS):
+        if is_suppressed():
             return False
         if self._filter is None:
             return True

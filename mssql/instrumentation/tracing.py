@@ -18,7 +18,7 @@ from mssql.instrumentation.attributes import (
     query_text,
 )
 from mssql.instrumentation.conf import Hook, InstrumentationConfig, TracingConfig
-from mssql.instrumentation.observer import Observer, report_failure
+from mssql.instrumentation.observer import Observer, is_suppressed, report_failure
 from mssql.instrumentation.sql_text import encodable
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 
@@ -124,7 +124,7 @@ class TracingObserver(Observer):
             statement.pending = None
 
     def connection_acquired(self, connection: ConnectionInfo, wait_ns: int) -> None:
-        if self._tracing.pool and wait_ns:
+        if self._tracing.pool and wait_ns and not is_suppressed():
             now = time.time_ns()
             self._tracer.start_span(
                 "pool acquire",

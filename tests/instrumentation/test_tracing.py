@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from opentelemetry import context, propagate, trace
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace.sampling import (
     ALWAYS_OFF,
     ALWAYS_ON,
@@ -313,15 +314,15 @@ def test_a_task_goes_on_with_the_trace_of_who_queued_it(telemetry: Telemetry) ->
 
 
 def test_suppressed_instrumentation_is_honoured(telemetry: Telemetry) -> None:
-    recorder = telemetry.recorder({"query_log": {"slow_ms": 0}})
-    token = context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, True))
-    try:
+    recorder = telemetry.recorder({"tracing": {"pool": True}, "query_log": {"slow_ms": 0}})
+    with suppress_instrumentation():
         run(recorder)
-    finally:
-        context.detach(token)
+        recorder.connection_acquired(wait_ns=5)
     assert not telemetry.spans
     assert not telemetry.points("db.client.operation.duration")
     assert not telemetry.events
+    recorder.connection_acquired(wait_ns=5)
+    assert telemetry.span.name == "pool acquire"
 
 
 def test_a_filter_keeps_statements_out(telemetry: Telemetry) -> None:
