@@ -7,6 +7,10 @@ import dataclasses
 import re
 from pathlib import Path
 
+from opentelemetry.metrics import Histogram
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import Histogram as HistogramData
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Sum
 from opentelemetry.semconv import schemas
 from opentelemetry.semconv._incubating.attributes import db_attributes as development_attributes
 from opentelemetry.semconv._incubating.metrics import db_metrics as development_metrics
@@ -20,11 +24,13 @@ from opentelemetry.semconv.attributes import (
 from opentelemetry.semconv.metrics import db_metrics
 
 import mssql.instrumentation
-from mssql.instrumentation import conf, semconv
+from mssql.instrumentation import conf, deadlock_capture, semconv
+from mssql.instrumentation.metrics import make_instruments
 
 ROOT = Path(mssql.instrumentation.__file__).parent
 MANUAL = Path(__file__).parents[2] / "docs" / "telemetry.md"
 NAME = re.compile(r"(?:code|db|error|exception|mssql|server)\.[a-z_][a-z_.]*[a-z]")
+KINDS = {(HistogramData, None): "histogram", (Sum, True): "counter", (Sum, False): "up-down counter"}
 NOT_EMITTED = {"mssql.instrumentation.recorder"}
 
 
@@ -53,6 +59,45 @@ def test_the_manual_names_what_the_code_emits() -> None:
         for name in re.findall(r"`([^`]+)`", cell)
     }
     assert manual == names_in_code()
+
+
+def test_each_metric_has_its_kind_and_unit() -> None:
+    reader = InMemoryMetricReader()
+    for instrument in make_instruments(MeterProvider([reader], shutdown_on_exit=False).get_meter("test")):
+        if isinstance(instrument, Histogram):
+            instrument.record(1)
+        else:
+            instrument.add(1)
+    data = reader.get_metrics_data()
+    assert data is not None
+    made = {
+        metric.name: (KINDS[type(metric.data), getattr(metric.data, "is_monotonic", None)], metric.unit)
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+    }
+    section = MANUAL.read_text().split("## What is emitted")[1].split("\n## ")[0]
+    told = re.findall(r"^\| metric \| `([^`]+)` \| ([a-z -]+), ([a-z{}]+)", section, re.MULTILINE)
+    assert {name: (kind, unit) for name, kind, unit in told} == made
+
+
+def test_the_manual_names_every_span() -> None:
+    """All that starts a span, and the name that it gives."""
+    started = {
+        ast.unparse(node.args[0])
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("start_span", "start_as_current_span")
+    }
+    told = {cell for what, cell in table() if what == "span"}
+    assert started == {"self._name(statement, attributes)", "'pool acquire'", "SPAN_NAME"}
+    assert told == {
+        "`{db.query.summary}`",
+        "`CONNECT {db.namespace}`",
+        "`BEGIN TRANSACTION`, `COMMIT TRANSACTION`, ...",
+        "`pool acquire`",
+        f"`{deadlock_capture.SPAN_NAME}`",
+    }
 
 
 def test_each_name_stands_once_for_each_thing() -> None:
