@@ -176,9 +176,11 @@ def test_select_counts_its_rows(arrived: Arrived) -> None:
 
 
 def test_batches(arrived: Arrived) -> None:
-    batch = attributes(arrived.span("BATCH INSERT [conformance]").attributes)
-    assert batch["db.operation.batch.size"] == 3
-    assert not [key for key in batch if key.startswith("db.query.parameter")]
+    for size in (0, 3):
+        batch = attributes(
+            arrived.span("BATCH INSERT [conformance]", db_operation_batch_size=size).attributes
+        )
+        assert not [key for key in batch if key.startswith("db.query.parameter")]
     # one set of parameters is no batch
     assert sum(span.name == "INSERT [conformance]" and not failed(span) for span in arrived.spans) == 3
 
@@ -242,7 +244,19 @@ def test_aliases_are_told_apart(arrived: Arrived) -> None:
 def test_metrics_and_resource_arrive_too(arrived: Arrived) -> None:
     assert {resource["service.name"] for resource in arrived.receiver.resources} == {"conformance"}
     names = {metric.name for metric in arrived.receiver.metrics}
-    assert {"db.client.operation.duration", "db.client.connection.count", "mssql.deadlocks"} <= names
+    rows = {
+        attributes(point.attributes)["db.query.summary"]: point.sum
+        for metric in arrived.receiver.metrics
+        if metric.name == "db.client.response.returned_rows"
+        for point in metric.histogram.data_points
+    }
+    assert rows["SELECT [conformance]"] == 6
+    assert {
+        "db.client.operation.duration",
+        "db.client.response.returned_rows",
+        "db.client.connection.count",
+        "mssql.deadlocks",
+    } <= names
     (duration, *_) = [m for m in arrived.receiver.metrics if m.name == "db.client.operation.duration"]
     assert duration.unit == "s"
     assert list(duration.histogram.data_points[0].explicit_bounds) == [

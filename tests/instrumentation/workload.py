@@ -17,6 +17,7 @@ from django.conf import settings
 
 EVERYTHING = {
     "tracing": {"connect": True, "transactions": True, "returned_rows": True},
+    "metrics": {"returned_rows": True},
     "query_parameters": True,
     "caller": True,
     "query_log": {"slow_ms": 0},
@@ -62,6 +63,7 @@ def main() -> None:
         many = "INSERT INTO [conformance] ([name], [n]) VALUES (%s, %s)"
         cursor.executemany(many, [("b", 1), ("c", 2), ("d", 3)])
         cursor.executemany(many, [("e", 1)])
+        cursor.executemany(many, [])
         cursor.execute("SELECT [id], [name] FROM [conformance] WHERE [n] > %s", [0])
         cursor.fetchall()
         cursor.callproc("sp_executesql", ["SELECT 1 AS [one]"])
