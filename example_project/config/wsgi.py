@@ -11,9 +11,10 @@ from mssql.instrumentation import otlp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.config.settings")
 
-# The toolbar's own requests and the page that shows the traces would drown the shop's.
-os.environ.setdefault("OTEL_PYTHON_DJANGO_EXCLUDED_URLS", "__debug__,static,traces,favicon")
 otlp.configure(service_name="example-shop")
-DjangoInstrumentor().instrument()  # one SERVER span per request, the parent of the statements' spans
+os.environ.setdefault("OTEL_SEMCONV_STABILITY_OPT_IN", "http")  # the stable names, such as url.path
+# One SERVER span per request, the parent of the statements' spans. The toolbar's own requests and the page that shows
+# the traces would drown the shop's.
+DjangoInstrumentor().instrument(excluded_urls="__debug__,static,traces,favicon")
 
 application = get_wsgi_application()

@@ -201,6 +201,7 @@ def _manage(environment: dict[str, str], code: str) -> None:
 def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdriver.Chrome, shadow) -> None:
     browser.get(f"{demo}/stock/")
     browser.find_element(By.NAME, "retry").click()
+    WebDriverWait(browser, 60).until(lambda driver: driver.title.startswith("A deadlock"))
     assert "1205: deadlock" in browser.find_element(By.TAG_NAME, "main").text
     assert [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "main .status")] == ["committed"] * 2
     shadow("#djShowToolBarButton").click()
