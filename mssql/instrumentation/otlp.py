@@ -40,6 +40,11 @@ _EXPORTERS = {
     "logs": ("_log_exporter", "OTLPLogExporter"),
 }
 
+# Loggers that the exporters share, beside one named like the module of each.
+_COMPLAIN = ("opentelemetry.exporter.otlp.common.http", "opentelemetry.exporter.otlp.proto.grpc.exporter")
+
+_exporting = threading.local()
+
 
 def configure(
     *,
@@ -142,7 +147,9 @@ def _exporter(
     if protocol not in _PACKAGES:
         raise ImproperlyConfigured(f"OTLP protocol {protocol!r}; allowed: {', '.join(PROTOCOLS)}.")
     module, name = _EXPORTERS[signal]
-    exporter = getattr(importlib.import_module(f"{_PACKAGES[protocol]}.{module}"), name)
+    exporter = _telling_once(getattr(importlib.import_module(f"{_PACKAGES[protocol]}.{module}"), name))
+    for source in (f"{_PACKAGES[protocol]}.{module}", *_COMPLAIN):
+        logging.getLogger(source).addFilter(_is_news)  # adding it again changes nothing
     arguments: dict[str, Any] = {}
     if endpoint is not None:
         http = protocol == "http/protobuf"
@@ -150,6 +157,41 @@ def _exporter(
     if headers is not None:
         arguments["headers"] = dict(headers)
     return exporter(**arguments)
+
+
+def _telling_once(exporter: Any) -> Any:
+    """The exporter's class, whose complaints about a collector that is down are told once, until it is back.
+
+    By itself it logs each try and each batch that it gives up, in every process and for as long as that lasts.
+    """
+
+    class Exporter(exporter):  # type: ignore[misc]
+        def __init__(self, **arguments: Any) -> None:
+            self._told: set[int] = set()
+            super().__init__(**arguments)
+
+        def export(self, *args: Any, **kwargs: Any) -> Any:
+            _exporting.told = self._told
+            try:
+                result = super().export(*args, **kwargs)
+            finally:
+                _exporting.told = None
+            if result.name == "SUCCESS":
+                self._told.clear()
+            return result
+
+    return Exporter
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Of one signal's outage the first record of each level: the try that failed, the batch that was given up."""
+    told: set[int] | None = getattr(_exporting, "told", None)
+    if told is None:
+        return True
+    if record.levelno in told:
+        return False
+    told.add(record.levelno)
+    return True
 
 
 def _install(signal: str, exporter: Any, resource: Any) -> Any:

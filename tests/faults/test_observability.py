@@ -89,9 +89,10 @@ def test_a_collector_that_is_down_delays_no_query(
         },
     )
     assert slowest < 25  # the exporter's timeout: no statement waited for it
-    # Traces, metrics and logs have an exporter each; what they say is not said for each statement.
+    # Traces, metrics and logs have an exporter each, which tells once that a try failed and that it gave up.
     complaints = [line for line in stderr.splitlines() if "export" in line.lower()]
-    assert len(complaints) < STATEMENTS / 3
+    assert len(complaints) <= 6
+    assert len(set(complaints)) == len(complaints)
     assert complaints or collector == "hangs"
 
 

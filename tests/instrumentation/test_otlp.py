@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -125,6 +128,36 @@ def test_a_dead_collector_breaks_nothing(protocol: str) -> None:
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
     assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_dead_collector_is_told_of_once_until_it_is_back(
+    protocol: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+    exporter = otlp._exporter("traces", "http://127.0.0.1:9", protocol, None)
+    for _ in range(3):
+        assert exporter.export([]).name == "FAILURE"
+    levels = [record.levelname for record in caplog.records]
+    assert sorted(set(levels)) == sorted(levels)
+    assert "ERROR" in levels
+
+    monkeypatch.setattr(type(exporter).__bases__[0], "export", _answer("SUCCESS"))
+    exporter.export([])
+    monkeypatch.setattr(type(exporter).__bases__[0], "export", _answer("FAILURE"))
+    exporter.export([])
+    exporter.export([])
+    assert [record.getMessage() for record in caplog.records[len(levels) :]] == ["down again"]
+    exporter.shutdown()
+
+
+def _answer(result: str) -> Callable[..., SimpleNamespace]:
+    def export(exporter: object, spans: object) -> SimpleNamespace:
+        if result == "FAILURE":
+            logging.getLogger("opentelemetry.exporter.otlp.common.http").error("down again")
+        return SimpleNamespace(name=result)
+
+    return export
 
 
 def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
