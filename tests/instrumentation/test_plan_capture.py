@@ -634,6 +634,18 @@ class TestOnAServer:
         with pytest.raises(PlanUnavailable, match="not in the plan cache"):
             plan_capture.cached("default", f"{sql} AND 'never' = 'run'", database=database)
 
+    def test_the_plan_cache_has_what_ran_with_its_actual_plan(
+        self, authors: list[Author], wanting: Wanting
+    ) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT note FROM backend_author WHERE name = %s AND note = %s", ["x", "y"])
+        captured = plan_capture.cached(
+            "default",
+            "SELECT note FROM backend_author WHERE name = ? AND note = ?",
+            database=str(connection.settings_dict["NAME"]),
+        )
+        assert "backend_author" in {item.object.table for item in captured.plan.operators() if item.object}
+
     def test_settings_take_the_cached_plan_after_the_fact(
         self, authors: list[Author], observed: list[Statement]
     ) -> None:
