@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -76,11 +78,14 @@ class Page:
         return self.one(selector).value_of_css_property(name)
 
     def wait(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
+        """What ``condition`` gives at last. The page's script replaces elements while the condition looks at them."""
         deadline = time.monotonic() + seconds
-        while not (result := condition()):
+        while True:
+            with contextlib.suppress(StaleElementReferenceException):
+                if result := condition():
+                    return result
             assert time.monotonic() < deadline, "the page did not come to it"
             time.sleep(0.05)
-        return result
 
     def statements(self) -> list[str]:
         """The ids of the statements that are shown, in order."""
@@ -292,7 +297,12 @@ def test_an_earlier_request_is_seen_through_the_history(page: Page) -> None:
     page.wait(lambda: page.all("a.HistoryPanel"))
     page.click("a.HistoryPanel")
     page.wait(lambda: page.all("#djdtHistoryRequests button.switchHistory, .switchHistory"))
-    page.all(".switchHistory")[-2].click()
+    earlier = next(
+        row
+        for row in page.all("tr[data-request-id]")
+        if {"/", "Switch"} <= set(str(row.get_attribute("innerText")).split())
+    )
+    page.driver.execute_script("arguments[0].querySelector('.switchHistory').click()", earlier)
     page.wait(lambda: "13 queries" in page.one("#djdt-SQLServerPanel").text)
     page.click("a.SQLServerPanel")
     page.wait(lambda: len(page.all("[data-mssql-statement]")) == 17)
