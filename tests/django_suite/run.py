@@ -97,11 +97,12 @@ def interpreter(version: str) -> Path:
 
 
 def _find_python(oldest: tuple[int, int]) -> Path:
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     for minor in range(oldest[1], oldest[1] + 4):
         found = shutil.which(f"python3.{minor}")
         if found and subprocess.run([found, "-V"], capture_output=True, check=False).returncode == 0:
             return Path(found)
-        if found_versions := sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python")):
+        if found_versions := sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python")):
             return found_versions[-1]
     raise SystemExit(f"This version of Django wants Python {oldest[0]}.{oldest[1]} or newer; none was found.")
 
