@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ ARTEFACTS = ROOT / "var" / "screenshots"
 """Where the screenshots stay after the run."""
 
 START_SECONDS = 150
-SHADOW = "return document.getElementById('djDebugRoot').shadowRoot.querySelector(arguments[0])"
+SHADOW = "return document.getElementById('djDebugRoot')?.shadowRoot?.querySelector(arguments[0])"
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +88,8 @@ def _complaints(browser: webdriver.Chrome) -> list[str]:
 @pytest.mark.browser
 @pytest.mark.timeout(START_SECONDS + 60)
 def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, browser: webdriver.Chrome, shadow) -> None:
-    browser.get(f"{demo}/orders/")
+    _open_panel(browser, shadow, f"{demo}/orders/")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Orders"
-    shadow("#djShowToolBarButton").click()
-    shadow("#djdt-SQLServerPanel a").click()
-    shadow("[data-mssql-statement]")
     statements = browser.execute_script(
         "return document.getElementById('djDebugRoot').shadowRoot.querySelectorAll('[data-mssql-statement]').length"
     )
@@ -108,10 +104,20 @@ def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, browser: webd
 
 def _open_panel(browser: webdriver.Chrome, shadow, url: str) -> None:
     browser.get(url)
+    _show_panel(shadow)
+
+
+def _show_panel(shadow) -> None:
+    """Open the panel on the page that is shown, and wait until its script listens.
+
+    The toolbar shows a panel's HTML before it has loaded the panel's script. A form that is sent in between goes to
+    the server as an ordinary form and leaves the page. The script adds the style sheet in the step that attaches it.
+    """
     if (show := shadow("#djShowToolBarButton")).is_displayed():
         show.click()
     shadow("#djdt-SQLServerPanel a").click()
     shadow("[data-mssql-statement]")
+    shadow("link[data-mssql-styles]")
 
 
 def _text(browser: webdriver.Chrome, shadow, selector: str) -> str:
@@ -204,17 +210,15 @@ def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdr
     WebDriverWait(browser, 60).until(lambda driver: driver.title.startswith("A deadlock"))
     assert "1205: deadlock" in browser.find_element(By.TAG_NAME, "main").text
     assert [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "main .status")] == ["committed"] * 2
-    shadow("#djShowToolBarButton").click()
-    shadow("#djdt-SQLServerPanel a").click()
-    drawing = None
-    for _ in range(20):  # The server writes the graph some seconds after the error.
-        button = shadow("form[action$='/deadlock/'] button")
-        browser.execute_script("arguments[0].click()", button)
-        time.sleep(1)
-        drawing = browser.execute_script(SHADOW, "[data-mssql-deadlock] svg")
-        if drawing:
-            break
-    assert drawing is not None
+    _show_panel(shadow)
+
+    def drawn(driver: webdriver.Chrome):
+        """The drawing, or one more click: the server writes the graph some seconds after the error."""
+        if not (drawing := driver.execute_script(SHADOW, "[data-mssql-deadlock] svg")):
+            driver.execute_script("arguments[0].click()", shadow("form[action$='/deadlock/'] button"))
+        return drawing
+
+    drawing = WebDriverWait(browser, 40, poll_frequency=1).until(drawn, "the deadlock's graph did not come")
     words = browser.execute_script("return arguments[0].textContent", drawing)
     assert "victim: rolled back" in words
     assert "UPDATE [shop_stock]" in words
