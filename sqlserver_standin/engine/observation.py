@@ -165,7 +165,7 @@ def publish(session: Session, statement: str) -> None:
     if _ASKS_FOR_PLANS.search(statement):
         for entry in queries:
             if entry.plan is None and not entry.failed and entry.database == session.database:
-                entry.plan = session.interpreter.plan_of(entry)
+                entry.plan = session.interpreter.plans.plan_of(entry)
                 entry.failed = entry.plan is None
     facts = {
         "started": _time(instance.started),

@@ -14,6 +14,7 @@ from sqlserver_standin.engine.described_parameters import (
     DESCRIBED_PARAMETER_COLUMNS,
     described_parameters,
 )
+from sqlserver_standin.engine.evaluation import Evaluator
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.names import quote
 from sqlserver_standin.engine.security import SERVER_PERMISSIONS, Login, User
@@ -28,11 +29,15 @@ if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
 
 
+SECURITY_STATEMENTS = (st.CreateLogin, st.CreateUser, st.Permission, st.AlterRole)
+
+
 class Procedures:
     """Runs EXEC for one session."""
 
-    def __init__(self, session: Session, interpreter: Interpreter) -> None:
+    def __init__(self, session: Session, evaluator: Evaluator, interpreter: Interpreter) -> None:
         self._session = session
+        self._evaluator = evaluator
         self._interpreter = interpreter
 
     def execute(self, statement: st.Execute, frame: Frame) -> Iterator[Event]:
@@ -52,7 +57,7 @@ class Procedures:
     def _execute_own(self, name: st.Name, statement: st.Execute, frame: Frame) -> Iterator[Event]:
         """A procedure of the user's: its body in a frame of its own."""
         session = self._session
-        found = session.ddl.find_procedure(name)
+        found = session.ddl.modules.find_procedure(name)
         if found is None:
             raise sql_error(2812, ".".join(name), line=statement.line)
         procedure = parse_batch(found[1]["definition"])[0]
@@ -84,7 +89,7 @@ class Procedures:
             if name not in parameters:
                 raise sql_error(8145, name, shown)
             if argument.value is not None:
-                given[name] = self._interpreter.scalar(argument.value, frame, parameters[name].type)
+                given[name] = self._evaluator.scalar(argument.value, frame, parameters[name].type)
             if argument.output:
                 if not parameters[name].output:
                     raise sql_error(8162, name)
@@ -93,7 +98,7 @@ class Procedures:
             if parameter.name not in given:
                 if parameter.default is None:
                     raise sql_error(201, shown, parameter.name)
-                given[parameter.name] = self._interpreter.scalar(parameter.default, frame, parameter.type)
+                given[parameter.name] = self._evaluator.scalar(parameter.default, frame, parameter.type)
         return given, outputs
 
     def _arguments(self, statement: st.Execute, frame: Frame, *names: str) -> dict[str, Any]:
@@ -108,7 +113,7 @@ class Procedures:
                 key = argument.name.removeprefix("@")
                 if key not in names:
                     raise sql_error(8145, argument.name, statement.procedure[-1])
-            given[key] = None if argument.value is None else self._interpreter.scalar(argument.value, frame)
+            given[key] = None if argument.value is None else self._evaluator.scalar(argument.value, frame)
         return given
 
     # -- sp_executesql ---------------------------------------------------------------------------------------
@@ -117,15 +122,15 @@ class Procedures:
         arguments = statement.arguments
         if not arguments or arguments[0].value is None:
             raise sql_error(201, "sp_executesql", "@statement")
-        sql = self._interpreter.scalar(arguments[0].value, frame)
+        sql = self._evaluator.scalar(arguments[0].value, frame)
         inner = Frame()
         outputs: list[tuple[str, st.Argument]] = []
         if len(arguments) > 1 and arguments[1].value is not None:
-            declared = str(self._interpreter.scalar(arguments[1].value, frame) or "")
+            declared = str(self._evaluator.scalar(arguments[1].value, frame) or "")
             parameters = BatchParser(declared)
             names = []
             if parameters.token.kind != "end":
-                for parameter in parameters.list_of(parameters._procedure_parameter):
+                for parameter in parameters.list_of(parameters.procedure_parameter):
                     inner.types[parameter.name] = parameter.type
                     inner.values[parameter.name] = None
                     names.append(parameter.name)
@@ -134,7 +139,7 @@ class Procedures:
                 if name not in inner.types:
                     raise sql_error(8145, name, "sp_executesql")
                 if argument.value is not None:
-                    inner.values[name] = self._interpreter.scalar(argument.value, frame, inner.types[name])
+                    inner.values[name] = self._evaluator.scalar(argument.value, frame, inner.types[name])
                 if argument.output:
                     outputs.append((name, argument))
             for name in names:
@@ -162,18 +167,18 @@ class Procedures:
                 table = ddl.find(parts[:-1]) if len(parts) > 1 else None
                 if table is None or table.column(parts[-1]) is None:
                     raise sql_error(15248, kind)
-                ddl.rename_column(table, parts[-1], new)
+                ddl.renames.rename_column(table, parts[-1], new)
             elif kind == "INDEX":
                 table = ddl.find(parts[:-1]) if len(parts) > 1 else None
-                if table is None or ddl.find_index(table, parts[-1]) is None:
+                if table is None or ddl.indexes.find_index(table, parts[-1]) is None:
                     raise sql_error(15248, kind)
-                ddl.rename_index(table, parts[-1], new)
+                ddl.renames.rename_index(table, parts[-1], new)
             elif kind in ("", "OBJECT"):
                 table = ddl.find(parts)
                 schema = parts[-2] if len(parts) > 1 else "dbo"
                 if table is not None:
-                    ddl.rename_table(table, new)
-                elif not ddl.rename_constraint(schema, parts[-1], new):
+                    ddl.renames.rename_table(table, new)
+                elif not ddl.renames.rename_constraint(schema, parts[-1], new):
                     raise sql_error(15225, old, session.database, kind or "(null)")
             elif kind == "DATABASE":
                 database = session.instance.database(old)
@@ -309,7 +314,7 @@ class Procedures:
         session = self._session
         arguments = list(statement.arguments)
         first = arguments[0]
-        name = first if isinstance(first, str) else str(self._interpreter.scalar(first, frame))
+        name = first if isinstance(first, str) else str(self._evaluator.scalar(first, frame))
         table = session.ddl.table(BatchParser(name).object_name(), 2501)
         if table.identity_sequence is None:
             raise sql_error(7997, table.name)
@@ -326,7 +331,7 @@ class Procedures:
             raise unsupported(f"DBCC CHECKIDENT (…, {mode})", statement.line)
         if len(arguments) > 2:
             value = arguments[2]
-            new = int(value if isinstance(value, str) else self._interpreter.scalar(value, frame))
+            new = int(value if isinstance(value, str) else self._evaluator.scalar(value, frame))
             # Until a row has been inserted the new value is the next one, afterwards its increment comes on top.
             called = current[1] == "t"
             session.link.rows(

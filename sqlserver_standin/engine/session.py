@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlserver_standin.engine import deadlocks
 from sqlserver_standin.engine.batch import parse_batch
 from sqlserver_standin.engine.catalog import Table
-from sqlserver_standin.engine.ddl import DataDefinition
+from sqlserver_standin.engine.ddl.definition import DataDefinition
 from sqlserver_standin.engine.definitions import declaration
 from sqlserver_standin.engine.failures import Failures, duplicate_values
 from sqlserver_standin.engine.frame import Frame, Scope
@@ -30,7 +30,8 @@ from sqlserver_standin.events import (
     ReturnValue,
     SqlError,
 )
-from sqlserver_standin.tsql.expressions import Context
+from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.expressions import Context, descendants
 from sqlserver_standin.tsql.translate import Translator
 from sqlserver_standin.types import SqlType
 
@@ -373,7 +374,7 @@ class Session:
             if len(statements) > 1:
                 raise sql_error(1067)
         elif self.options.showplan_xml and not rpc:
-            yield from self.interpreter.show_plans(statements, frame)
+            yield from self.interpreter.plans.show(statements, frame)
             return
         yield from self.interpreter.run_batch(statements, frame)
 
@@ -596,6 +597,15 @@ class Session:
             tables or {},
             identity_insert.qualified if identity_insert is not None else None,
         )
+
+    def tables_in(self, node: ast.Node) -> Iterator[Table]:
+        """The tables and views that a statement names."""
+        for each in descendants(node):
+            if isinstance(each, ast.TableSource) and not each.name[-1].startswith("@"):
+                parts = (None, None, *each.name)[-3:]
+                table = self.catalog.table(parts[0] or None, parts[1] or None, each.name[-1])
+                if table is not None:
+                    yield table
 
     def table_variable_name(self, name: str) -> str:
         """A PostgreSQL name for the temporary table behind a table variable."""

@@ -444,3 +444,17 @@ class Nothing(Statement):
 @dataclass(slots=True)
 class Kill(Statement):
     session: int
+
+
+def verb(statement: Statement) -> str:
+    """The word by which messages and plans call a statement."""
+    if isinstance(statement, Data):
+        return {
+            ast.InsertStatement: "INSERT",
+            ast.UpdateStatement: "UPDATE",
+            ast.DeleteStatement: "DELETE",
+            ast.MergeStatement: "MERGE",
+        }.get(type(statement.node), "SELECT")
+    if isinstance(statement, (AlterTableAdd, AlterTableCheck, AlterColumn)):
+        return "ALTER TABLE"
+    return "SELECT"

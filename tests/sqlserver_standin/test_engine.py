@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sqlserver_standin.engine.interpreter import format_message
+from sqlserver_standin.engine.messages import format_message
 from sqlserver_standin.events import Done, Parameter, ReturnValue
 from sqlserver_standin.types import SqlType
 from tests.sqlserver_standin.engine_support import answers, failure, new_database
