@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -70,5 +71,19 @@ def _comparison_lines(comparison: Comparison) -> list[str]:
     return lines
 
 
+def _run() -> int:
+    """As Unix tools do, end quietly when the reader of the output (head, less) has seen enough
+    (https://docs.python.org/3/library/signal.html#note-on-sigpipe)."""
+    try:
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it exits: into nothing, else it would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_run())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,23 @@ def test_runs_as_a_module_and_reads_standard_input() -> None:
         [sys.executable, "-m", "mssql.showplan", "-"], input=data, capture_output=True, check=True
     )
     assert "Key Lookup" in result.stdout.decode()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--help",)])
+def test_ends_quietly_when_its_reader_has_seen_enough(arguments: tuple[str, ...]) -> None:
+    """As in ``python -m mssql.showplan file | head -1``; here the reader is gone before the first line."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-m", "mssql.showplan", str(FOLDER / FILES[0]), *arguments],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        os.close(writer)
+    assert result.stderr == b""
+    assert result.returncode == 1
 
 
 @pytest.mark.parametrize("content", [None, b"no plan", b"<html/>"])
