@@ -75,14 +75,13 @@ def _run() -> int:
     """As Unix tools do, end quietly when the reader of the output (head, less) has seen enough
     (https://docs.python.org/3/library/signal.html#note-on-sigpipe)."""
     try:
-        try:
-            return main()
-        finally:
-            sys.stdout.flush()
+        status = main()
+        sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more when it exits: into nothing, else it would complain then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    return status
 
 
 if __name__ == "__main__":
