@@ -81,6 +81,7 @@ class Control:
     """The test's end of the control API."""
 
     def __init__(self, port: int) -> None:
+        self.port = port
         self._socket = socket.create_connection(("127.0.0.1", port))
         self._stream = self._socket.makefile("rwb")
         self._lock = threading.Lock()

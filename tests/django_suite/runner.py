@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import unittest
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import django
 from django.db import connection
 from django.test.runner import DiscoverRunner
+
+from sqlserver_standin.control import Control
 
 
 def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestResult]:
@@ -20,6 +23,11 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.outcomes: dict[str, dict[str, str]] = {}
+
+        def startTest(self, test: unittest.TestCase) -> None:
+            super().startTest(test)
+            if (control := _control()) is not None:
+                control.label(test.id())
 
         def _note(self, test: unittest.TestCase, outcome: str, detail: str = "") -> None:
             self.outcomes.setdefault(test.id(), {"outcome": outcome, "detail": detail})
@@ -57,29 +65,20 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
     return RecordingResult
 
 
+@cache
+def _control() -> Control | None:
+    """Return the line to the stand-in on which each test is announced, so that its statements bear its name."""
+    port = os.environ.get("STANDIN_CONTROL_PORT")
+    return None if port is None else Control(int(port))
+
+
 class RecordingRunner(DiscoverRunner):
     def get_resultclass(self) -> type[unittest.TextTestResult]:
         return _recording(super().get_resultclass() or unittest.TextTestResult)
 
     def run_suite(self, suite: Any, **kwargs: Any) -> Any:
         result = super().run_suite(suite, **kwargs)
-        if target := os.environ.get("DJANGO_SUITE_RESULTS"):
-            self._write(Path(target), result.outcomes)
+        if target := os.environ.get("DJANGO_SUITE_OUTCOMES"):
+            report = {"django": django.get_version(), "tests": result.outcomes}
+            Path(target).write_text(json.dumps(report), encoding="utf-8")
         return result
-
-    @staticmethod
-    def _write(folder: Path, outcomes: dict[str, dict[str, str]]) -> None:
-        """Write a file for each app: {"django": version, "tests": {id: outcome}}."""
-        apps: dict[str, dict[str, dict[str, str]]] = {}
-        for test, outcome in outcomes.items():
-            apps.setdefault(_app(test), {})[test] = outcome
-        for app, tests in apps.items():
-            report = {"django": django.get_version(), "tests": tests}
-            (folder / f"{app}.json").write_text(
-                json.dumps(report, indent=0, sort_keys=True), encoding="utf-8"
-            )
-
-
-def _app(test: str) -> str:
-    """Return the app of a test's id; that of a failed setUpClass reads "setUpClass (app.tests.Case)"."""
-    return test.rpartition("(")[2].partition(".")[0]
