@@ -21,10 +21,15 @@ class DatabaseValidation(BaseDatabaseValidation):
         return system_checks(self.connection)
 
     def check_field_type(self, field: Any, field_type: str) -> list[checks.CheckMessage]:
-        """Warn of keys and indexes on nvarchar(max) and varbinary(max), which SQL Server refuses
-        (https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server)."""
-        if "(max)" in field_type and (field.db_index or field.unique):
-            kind = "primary_key" if field.primary_key else "unique" if field.unique else "db_index"
+        """Tell of keys and indexes on nvarchar(max) and varbinary(max), which SQL Server refuses
+        (https://learn.microsoft.com/sql/sql-server/maximum-capacity-specifications-for-sql-server).
+
+        An index is left out, as on Django's other databases that have none for such columns.
+        """
+        if "(max)" not in field_type:
+            return []
+        if field.unique:
+            kind = "primary_key" if field.primary_key else "unique"
             return [
                 checks.Error(
                     f"SQL Server does not index a column of type {field_type}.",
@@ -32,6 +37,15 @@ class DatabaseValidation(BaseDatabaseValidation):
                     "an index key (850 characters for nvarchar).",
                     obj=field,
                     id="mssql.E001",
+                )
+            ]
+        if field.db_index:
+            return [
+                checks.Warning(
+                    f"{self.connection.display_name} does not support a database index on {field_type} columns.",
+                    hint="An index won't be created. Silence this warning if you don't care about it.",
+                    obj=field,
+                    id="fields.W162",
                 )
             ]
         return []
