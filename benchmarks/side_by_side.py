@@ -15,13 +15,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mssql.connection_string import packaged_drivers  # noqa: E402
-from mssql.odbc import driver_package, pyodbc  # noqa: E402
 from sqlserver_standin import StandIn  # noqa: E402
+from tests import peer  # noqa: E402
 
 CACHE = ROOT / "var" / "benchmarks"
-PEER = "mssql-django==2.0.0"
-DRIVER_NAME = "ODBC Driver 18 for SQL Server"
 BACKENDS = ("ours", "peer", "sqlite", "pyodbc")
 
 
@@ -55,53 +52,13 @@ def target() -> Iterator[Target]:
         yield Target(standin.host, str(standin.port), standin.user, standin.password, standin)
 
 
-def peer_folder() -> Path:
-    """mssql-django, in a folder of its own: its package has our package's name."""
-    folder = CACHE / "mssql-django"
-    if not (folder / "mssql").exists():
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--target",
-            str(folder),
-            PEER,
-        ]
-        subprocess.run(command, check=True)
-    return folder
-
-
-def driver_folder() -> Path:
-    """A folder whose odbcinst.ini names Microsoft's driver: mssql-django knows it by its registered name only."""
-    folder = CACHE / "odbc"
-    folder.mkdir(parents=True, exist_ok=True)
-    drivers = packaged_drivers(driver_package())
-    if DRIVER_NAME not in pyodbc.drivers() and drivers:
-        (folder / "odbcinst.ini").write_text(f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n")
-    return folder
-
-
 class Worker:
     """A process that runs operations by name, one JSON line for each."""
 
     def __init__(self, backend: str, server: Target) -> None:
-        path = peer_folder() if backend == "peer" else ROOT
-        environment = (
-            os.environ
-            | server.environment()
-            | {
-                "PYTHONPATH": str(path),
-                "BACKEND": backend,
-                "LD_LIBRARY_PATH": os.pathsep.join(
-                    filter(None, [os.environ.get("LD_LIBRARY_PATH"), str(Path(sys.prefix) / "lib")])
-                ),
-            }
-        )
-        if backend == "peer":
-            environment["ODBCSYSINI"] = str(driver_folder())
+        environment = os.environ | server.environment() | {"BACKEND": backend}
+        environment |= peer.environment() if backend == "peer" else {"PYTHONPATH": str(ROOT)}
+        CACHE.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             [sys.executable, str(ROOT / "benchmarks" / "worker.py")],
             stdin=subprocess.PIPE,

@@ -12,31 +12,19 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from mssql.connection_string import packaged_drivers
-from mssql.odbc import driver_package, pyodbc
+from tests import peer as mssql_django
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "tests" / "moving_site"
-PEER = "mssql-django==2.0.0"
-DRIVER_NAME = "ODBC Driver 18 for SQL Server"
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def peer() -> dict[str, str]:
     """Environment in which `mssql` is mssql-django."""
-    folder = tmp_path_factory.mktemp("mssql-django")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), PEER]
-    done = subprocess.run(install, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"{PEER} cannot be installed: {done.stderr.strip()[-200:]}")
-    environment = {"PYTHONPATH": os.pathsep.join([str(folder), str(SITE)])}
-    drivers = packaged_drivers(driver_package())
-    if DRIVER_NAME not in pyodbc.drivers() and drivers:
-        # It knows the driver by its registered name only, and the driver manager by the system's.
-        (folder / "odbcinst.ini").write_text(f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n")
-        environment["ODBCSYSINI"] = str(folder)
-        environment["LD_LIBRARY_PATH"] = str(Path(sys.prefix) / "lib")
-    return environment
+    try:
+        return mssql_django.environment(SITE)
+    except mssql_django.NotInstallable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture

@@ -52,6 +52,8 @@ class Output:
     value: Value
     key: Any = None
     identity: bool = False
+    column: str = ""
+    """The name of the column under an alias."""
 
 
 @dataclass(slots=True)
@@ -348,7 +350,7 @@ class QueryTranslator(ExpressionTranslator):
                 )
             nullable = one.value.nullable or two.value.nullable
             null = one.value.null and two.value.null
-            outputs.append(Output(one.name, Value("", target, nullable, null=null)))
+            outputs.append(Output(one.name, Value("", target, nullable, null=null), column=one.column))
         targets = [output.value.type for output in outputs]
         if [column.value.type for column in left.columns] != targets or any(
             c.value.null for c in left.columns
@@ -371,9 +373,15 @@ class QueryTranslator(ExpressionTranslator):
         if isinstance(node, ast.Constant) and node.kind == "integer":
             position = self._ordinal(node, outputs)
         elif isinstance(node, ast.ColumnName):
-            names = [output.name.lower() for output in outputs]
-            if node.parts[-1].lower() in names:
-                position = names.index(node.parts[-1].lower()) + 1
+            # "The column names or column aliases must be those specified in the select list of the first query":
+            # https://learn.microsoft.com/en-us/sql/t-sql/queries/select-order-by-clause-transact-sql
+            name = node.parts[-1].lower()
+            names = [
+                *(output.name.lower() for output in outputs),
+                *(output.column.lower() for output in outputs),
+            ]
+            if name in names:
+                position = names.index(name) % len(outputs) + 1
             elif len(node.parts) == 1:
                 raise SqlError(207, f"Invalid column name '{node.parts[-1]}'.")
         if position is None:
@@ -481,7 +489,11 @@ class QueryTranslator(ExpressionTranslator):
                 value = self._variable_value(item, value)
             outputs.append(
                 Output(
-                    self._name_of(item), value, self.key(item.expression), self._is_identity(item.expression)
+                    self._name_of(item),
+                    value,
+                    self.key(item.expression),
+                    self._is_identity(item.expression),
+                    item.expression.parts[-1] if isinstance(item.expression, ast.ColumnName) else "",
                 )
             )
         if select.distinct:

@@ -93,6 +93,8 @@ def test_text_sorts_and_groups_without_case(client: Client) -> None:
         ("SELECT id FROM product EXCEPT SELECT product_id FROM line", [(2,)]),
         ("SELECT 1 UNION ALL SELECT 2.5 ORDER BY 1", [(Decimal("1.0"),), (Decimal("2.5"),)]),
         ("SELECT 'a' UNION SELECT N'A'", [("a",)]),
+        ("SELECT id AS c FROM product UNION SELECT product_id FROM line ORDER BY id DESC", [(3,), (2,), (1,)]),
+        ("SELECT 0 - id AS id, id AS c FROM line UNION SELECT 9, 9 ORDER BY id", [(-3, 3), (-2, 2), (-1, 1), (9, 9)]),
         ("SELECT NULL UNION ALL SELECT CAST('2020-01-01' AS date)", [(None,), (datetime.date(2020, 1, 1),)]),
         ("WITH n AS (SELECT 1 AS v UNION ALL SELECT v + 1 FROM n WHERE v < 4) SELECT SUM(v) FROM n", [(10,)]),
         ("WITH a(x) AS (SELECT id FROM product), b AS (SELECT x + 1 AS y FROM a) SELECT MAX(y) FROM b", [(4,)]),

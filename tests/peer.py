@@ -1,0 +1,52 @@
+"""mssql-django, the other backend of this name, in a folder of its own: its package has our package's name."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mssql.connection_string import packaged_drivers
+from mssql.odbc import driver_package, pyodbc
+
+REQUIREMENT = "mssql-django==2.0.0"
+FOLDER = Path(__file__).resolve().parent.parent / "var" / "mssql-django"
+DRIVER_NAME = "ODBC Driver 18 for SQL Server"
+
+
+class NotInstallable(Exception):
+    """The package index cannot be reached or does not have it."""
+
+
+def environment(*paths: Path) -> dict[str, str]:
+    """Return what to set for a process in which ``mssql`` is mssql-django; ``paths`` come after it in sys.path."""
+    _install()
+    variables = {"PYTHONPATH": os.pathsep.join(map(str, (FOLDER, *paths)))}
+    drivers = packaged_drivers(driver_package())
+    if DRIVER_NAME not in pyodbc.drivers() and drivers:
+        # It knows the driver by its registered name only, and pyodbc the driver manager by the loader's path.
+        (FOLDER / "odbcinst.ini").write_text(f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n", encoding="utf-8")
+        variables["ODBCSYSINI"] = str(FOLDER)
+        libraries = [os.environ.get("LD_LIBRARY_PATH"), str(Path(sys.prefix) / "lib")]
+        variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
+    return variables
+
+
+def _install() -> None:
+    if (FOLDER / "mssql").exists():
+        return
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(FOLDER),
+        REQUIREMENT,
+    ]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NotInstallable(f"{REQUIREMENT}: {done.stderr.strip()[-500:]}")
