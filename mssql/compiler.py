@@ -36,9 +36,12 @@ from mssql.expressions import (
     order_terms,
     with_values,
 )
+from mssql.hints import hints_of, with_clause, without_query_hints
 from mssql.operations import BINARY_PLACEHOLDER
 
 if TYPE_CHECKING:
+    from django.db.models.sql.query import Query
+
     from mssql.base import DatabaseWrapper
 
 SQL = tuple[str, Sequence[Any]]
@@ -68,7 +71,9 @@ class SQLCompiler(compiler.SQLCompiler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._lifted: dict[Any, SQL] = {}
-        self._hints: dict[str, str] = {}
+        self._table_hints: dict[str, list[str]] = {}
+        self.hints = hints_of(self.query)
+        self.query = without_query_hints(self.query)
 
     # Expressions
 
@@ -180,7 +185,7 @@ class SQLCompiler(compiler.SQLCompiler):
         """Select what a DISTINCT query is ordered by, under names: an expression with parameters is never the same
         as another (error 145)."""
         extra_select = super().get_extra_select(order_by, select)
-        if self.query.distinct:
+        if self.query.distinct and not self.query.distinct_fields:
             aliases = {
                 (sql, make_hashable(tuple(params))): alias
                 for _, (sql, params), alias in select
@@ -231,24 +236,47 @@ class SQLCompiler(compiler.SQLCompiler):
         return result, params
 
     def table_hint(self, alias: str) -> str | None:
-        """Return the hint that the table of this alias carries in FROM."""
-        return self._hints.get(alias)
+        """Return the clause with the hints that the table of this alias carries in FROM."""
+        hints = self._table_hints.get(alias)
+        return with_clause(hints) if hints else None
+
+    def hinted_target(self, *, is_searched: bool) -> str:
+        """Return the FROM of UPDATE or DELETE in which its target carries hints, empty without any.
+
+        Beside the target itself an index is no hint (error 1069).
+        """
+        meta = self.query.get_meta()
+        hints = self.hints.of_target(meta.model, is_searched=is_searched)
+        table = self.connection.ops.quote_name(meta.db_table)
+        return f"FROM {table} {with_clause(hints)}" if hints else ""
 
     def as_sql(self, with_limits: bool = True, with_col_aliases: bool = False) -> SQL:
+        if self.hints.query:
+            if self.query.subquery:
+                raise NotSupportedError(
+                    "Query hints are those of a whole statement: give them to the outer queryset, not to a subquery."
+                )
+            sql, params = self._as_sql_without_options(with_limits, with_col_aliases)
+            return f"{sql} {self.hints.options}", params
+        return self._as_sql_without_options(with_limits, with_col_aliases)
+
+    def _as_sql_without_options(self, with_limits: bool, with_col_aliases: bool) -> SQL:
         refcounts_before = self.query.alias_refcount.copy()
-        self._lifted, self._hints = {}, {}
+        self._lifted, self._table_hints = {}, {}
         try:
             combinator = self.query.combinator
             extra_select, order_by, group_by = self.pre_sql_setup(
-                with_col_aliases=with_col_aliases or bool(combinator)
+                with_col_aliases=with_col_aliases or bool(combinator or self.query.distinct_fields)
             )
             sliced = with_limits and self.query.is_sliced
-            if self.query.subquery and not sliced:
+            if self.query.subquery and not sliced and not self.query.distinct_fields:
                 order_by = []  # Error 1033: no ORDER BY in a subquery without TOP or OFFSET.
             if combinator:
                 sql, params = self._compound_sql(combinator, order_by, sliced)
             elif self.qualify:
                 sql, params = self._qualified_sql(sliced)
+            elif self.query.distinct_fields:
+                sql, params = self._distinct_on_sql(order_by, group_by, sliced)
             else:
                 sql, params = self._select_sql(extra_select, order_by, group_by, sliced)
             if self.query.subquery and extra_select:
@@ -260,20 +288,18 @@ class SQLCompiler(compiler.SQLCompiler):
     def _select_sql(
         self, extra_select: list[Any], order_by: list[Any], group_by: list[Any], sliced: bool
     ) -> SQL:
-        features = self.connection.features
-        distinct_fields, distinct_params = self.get_distinct()
-        if self.query.select_for_update and features.has_select_for_update:
-            self._hints = self._lock_hints(sliced)
+        self._table_hints = self.hints.of_tables(self.query)
+        if self.query.select_for_update and self.connection.features.has_select_for_update:
+            for alias, hints in self._lock_hints(sliced).items():
+                self._table_hints[alias] = [*hints, *self._table_hints.get(alias, ())]
         from_, from_params = self.get_from_clause()
         where, where_params = self._condition_sql(self.where)
         having, having_params = self._condition_sql(self.having)
 
         result: list[str] = ["SELECT"]
         params: list[Any] = []
-        if self.query.distinct:
-            distinct, distinct_params = self.connection.ops.distinct_sql(distinct_fields, distinct_params)
-            result += distinct
-            params += distinct_params
+        if self.query.distinct and not self.query.distinct_fields:
+            result.append("DISTINCT")
         top, paging, paging_params = self._paging(sliced)
         result += top
         columns = []
@@ -303,6 +329,50 @@ class SQLCompiler(compiler.SQLCompiler):
         elif paging:
             # OFFSET is a part of ORDER BY. DISTINCT allows nothing there that is not selected.
             result.append("ORDER BY 1" if self.query.distinct else "ORDER BY (SELECT NULL)")
+        return " ".join([*result, *paging]), (*params, *paging_params)
+
+    def _distinct_on_sql(self, order_by: list[Any], group_by: list[Any], sliced: bool) -> SQL:
+        """Number the rows that agree in the fields of distinct(…), in their order, and take the first of each.
+
+        T-SQL has no DISTINCT ON. The fields need not be the first of the order, as PostgreSQL wants.
+        """
+        if group_by:
+            raise NotImplementedError("annotate() + distinct(fields) is not implemented.")
+        qn = self.connection.ops.quote_name
+        selected = ", ".join(qn(alias) for _, _, alias in self.select)
+        helpers: list[tuple[None, SQL, str]] = []
+
+        fields, field_params = self.get_distinct()
+        annotations = {
+            qn(name) for name in self.query.distinct_fields if name in self.query.annotation_select
+        }
+        params_of_columns = iter(field_params)  # Names of annotations have none.
+        partition = []
+        for sql in fields:
+            if sql not in annotations:
+                name = f"__distinct{len(helpers)}"
+                helpers.append((None, (sql, next(params_of_columns)), name))
+                sql = qn(name)
+            partition.append(sql)
+
+        ordering = []
+        for expression, _ in order_by:
+            for sql, term_params, direction in order_terms(_by_source(expression), self):
+                name = f"__order{len(helpers)}"
+                helpers.append((None, (sql, term_params), name))
+                ordering.append(f"{qn(name)} {direction}")
+        ordering = ordering or partition
+
+        every, params = self._select_sql(helpers, [], [], False)
+        top, paging, paging_params = self._paging(sliced)
+        result = [
+            *("SELECT", *top, selected),
+            "FROM (SELECT *, ROW_NUMBER() OVER ("
+            f"PARTITION BY {', '.join(partition)} ORDER BY {', '.join(ordering)}) AS [__nth] "
+            f"FROM ({every}) AS [every]) AS [numbered] WHERE [__nth] = 1",
+        ]
+        if sliced or not self.query.subquery:
+            result.append(f"ORDER BY {', '.join(ordering)}")
         return " ".join([*result, *paging]), (*params, *paging_params)
 
     def _condition_sql(self, node: Any) -> tuple[str, Sequence[Any]]:
@@ -344,19 +414,19 @@ class SQLCompiler(compiler.SQLCompiler):
 
     # Locks
 
-    def _lock_hints(self, sliced: bool) -> dict[str, str]:
-        """Return the hint of each table that SELECT … FOR UPDATE locks."""
+    def _lock_hints(self, sliced: bool) -> dict[str, list[str]]:
+        """Return the hints of each table that SELECT … FOR UPDATE locks."""
         query, features = self.query, self.connection.features
         if self.connection.get_autocommit() and features.supports_transactions:
             raise TransactionManagementError("select_for_update cannot be used outside of a transaction.")
         if query.select_for_no_key_update and not features.has_select_for_no_key_update:
             raise NotSupportedError("FOR NO KEY UPDATE is not supported on this database backend.")
-        hint = self.connection.ops.for_update_sql(
+        hints = self.connection.ops.lock_hints(
             nowait=query.select_for_update_nowait, skip_locked=query.select_for_update_skip_locked
         )
         of = self.get_select_for_update_of_arguments()
         return {
-            alias: hint
+            alias: hints
             for alias in query.alias_map
             if not of or self.connection.ops.quote_name(alias) in of or alias in of
         }
@@ -444,6 +514,15 @@ class SQLCompiler(compiler.SQLCompiler):
 def _is_bare_condition(expression: Any) -> bool:
     """Say whether a selected expression is a condition that does not know how to make a value of itself."""
     return type(expression) is ExpressionWrapper and is_condition(expression)
+
+
+def _by_source(ordering: OrderBy) -> OrderBy:
+    """Return the order by what a selected name stands for."""
+    if not isinstance(ordering.expression, Ref):
+        return ordering
+    copy = ordering.copy()
+    copy.set_source_expressions([ordering.expression.source])
+    return copy
 
 
 def _needs_lifting(sql: str, params: Sequence[Any]) -> bool:
@@ -705,6 +784,8 @@ def _first_of_each_key(using: str, keys: list[list[Field]], value_of: dict[Field
 class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
     def as_sql(self) -> SQL:
         self._lifted = {}
+        self.query.get_initial_alias()
+        is_searched = not self.query.related_updates and self.query.count_active_tables() == 1
         self.query.values = [
             (
                 field,
@@ -715,12 +796,16 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
         ]
         sql, params = super().as_sql()
         returning_fields = getattr(self, "returning_fields", None)
-        if not sql or not returning_fields:
+        if not sql or not (returning_fields or self.hints):
             return sql, params
-        declare, output, select = _returning_sql(self.connection, returning_fields)
-        # Django ends the assignments where WHERE begins, and OUTPUT has its place between the two.
+        declare, output, select = "", "", ""
+        if returning_fields:
+            declare, output, select = _returning_sql(self.connection, returning_fields)
+        # Django ends the assignments where WHERE begins, and OUTPUT and FROM have their place between the two.
         assignments, where = self._split_where(sql)
-        return f"{declare}; {assignments} {output} {where}; {select}", params
+        from_ = self.hinted_target(is_searched=is_searched)
+        statement = " ".join(filter(None, (assignments, output, from_, where, self.hints.options)))
+        return "; ".join(filter(None, (declare, statement, select))), params
 
     def _split_where(self, sql: str) -> tuple[str, str]:
         where, _ = self._condition_sql(self.query.where)
@@ -729,21 +814,33 @@ class SQLUpdateCompiler(compiler.SQLUpdateCompiler, SQLCompiler):
 
 
 class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
-    pass
+    def as_sql(self) -> SQL:
+        sql, params = super().as_sql()
+        return (f"{sql} {self.hints.options}" if self.hints.query else sql), params
+
+    def _as_sql(self, query: Query) -> SQL:
+        sql, params = super()._as_sql(query)
+        if from_ := self.hinted_target(is_searched=query is self.query):
+            delete = f"DELETE FROM {self.quote_name_unless_alias(query.base_table)}"
+            sql = f"{delete} {from_}{sql.removeprefix(delete)}"
+        return sql, params
 
 
 class SQLAggregateCompiler(compiler.SQLAggregateCompiler, SQLCompiler):
     def as_sql(self) -> SQL:
         self._lifted = {}
+        options = hints_of(self.query.inner_query).options
         columns, params = [], []
         for annotation in self.query.annotation_select.values():
             sql, annotation_params = annotation.select_format(self, *self.compile(annotation))
             columns.append(sql)
             params.extend(annotation_params)
         self.col_count = len(self.query.annotation_select)
-        inner_sql, inner_params = self.query.inner_query.get_compiler(
-            self.using, elide_empty=self.elide_empty
-        ).as_sql(with_col_aliases=True)
+        inner_sql, inner_params = (
+            without_query_hints(self.query.inner_query)
+            .get_compiler(self.using, elide_empty=self.elide_empty)
+            .as_sql(with_col_aliases=True)
+        )
         lifted, lifted_params = "", ()
         if self._lifted:
             values = ", ".join(
@@ -752,6 +849,6 @@ class SQLAggregateCompiler(compiler.SQLAggregateCompiler, SQLCompiler):
             lifted = f" CROSS APPLY (SELECT {values}) AS {LIFTED}"
             lifted_params = tuple(chain.from_iterable(params for _, params in self._lifted.values()))
         return (
-            f"SELECT {', '.join(columns)} FROM ({inner_sql}) [subquery]{lifted}",
+            f"SELECT {', '.join(columns)} FROM ({inner_sql}) [subquery]{lifted} {options}".rstrip(),
             (*params, *inner_params, *lifted_params),
         )

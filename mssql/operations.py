@@ -21,6 +21,7 @@ from django.utils.encoding import force_str
 
 from mssql import bulk, timezones
 from mssql.expressions import is_condition
+from mssql.hints import with_clause
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
@@ -113,7 +114,11 @@ class DatabaseOperations(BaseDatabaseOperations):
     def for_update_sql(
         self, nowait: bool = False, skip_locked: bool = False, of: Sequence[str] = (), no_key: bool = False
     ) -> str:
-        """Return the table hint that each locked table carries (there is no clause at the statement's end).
+        """Return the table hint that each locked table carries (there is no clause at the statement's end)."""
+        return with_clause(self.lock_hints(nowait=nowait, skip_locked=skip_locked))
+
+    def lock_hints(self, *, nowait: bool, skip_locked: bool) -> list[str]:
+        """Return the hints of a table that SELECT … FOR UPDATE locks.
 
         READPAST under READ_COMMITTED_SNAPSHOT wants READCOMMITTEDLOCK beside it
         (https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table).
@@ -123,7 +128,7 @@ class DatabaseOperations(BaseDatabaseOperations):
             hints += ["READPAST", "READCOMMITTEDLOCK"]
         if nowait:
             hints.append("NOWAIT")
-        return f"WITH ({', '.join(hints)})"
+        return hints
 
     def cache_key_culling_sql(self) -> str:
         cache_key = self.quote_name("cache_key")
