@@ -754,19 +754,68 @@ def unknown_hash(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, 
 # Row values, which T-SQL has not
 
 
-@implements(tuple_lookups.TupleExact, tuple_lookups.TupleIn)
-def row_value(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
-    """Look a row of columns up in a subquery by EXISTS."""
-    if not isinstance(node.rhs, (Query, expressions.Subquery)):
-        return node.as_sql(compiler, connection)
-    subquery, params = compiler.compile(node.rhs)
+@implements(
+    *(tuple_lookups.TupleExact, tuple_lookups.TupleGreaterThan, tuple_lookups.TupleGreaterThanOrEqual),
+    *(tuple_lookups.TupleLessThan, tuple_lookups.TupleLessThanOrEqual),
+)
+def row_comparison(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Compare column by column; with the row of a subquery, by EXISTS."""
+    if isinstance(node.rhs, (Query, expressions.Subquery)):
+        return _row_in_subquery(node, compiler)
+    return node.get_fallback_sql(compiler, connection)
+
+
+@implements(tuple_lookups.TupleIn)
+def row_in(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    if isinstance(node.rhs, (Query, expressions.Subquery)):
+        return _row_in_subquery(node, compiler)
+    return _row_in_json(node, compiler, connection) or node.get_fallback_sql(compiler, connection)
+
+
+def _row_in_subquery(node: Any, compiler: SQLCompiler) -> SQL:
+    subquery, subquery_params = compiler.compile(node.rhs)
     columns = [compiler.compile(column) for column in node.lhs]
-    names = [f"[key{number}]" for number in range(1, len(columns) + 1)]
+    names = _key_names(len(columns))
     condition = " AND ".join(f"[keys].{name} = {sql}" for name, (sql, _) in zip(names, columns, strict=True))
     return (
         f"EXISTS (SELECT 1 FROM {subquery} AS [keys] ({', '.join(names)}) WHERE {condition})",
-        [*params, *(param for _, column_params in columns for param in column_params)],
+        [*subquery_params, *(param for _, params in columns for param in params)],
     )
+
+
+def _row_in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL | None:
+    """Look rows up in a list that travels as one parameter; None where it is short or can't travel as JSON."""
+    if len(node.rhs) * len(node.lhs) <= IN_LIST_AS_JSON:
+        return None
+    if any(hasattr(item, "as_sql") for row in node.rhs for item in row):
+        return None
+    fields = [getattr(column.output_field, "target_field", column.output_field) for column in node.lhs]
+    types = [field.db_type(connection) for field in fields]
+    if any(bulk.openjson_type(data_type) is None for data_type in types):
+        return None
+    rows = [
+        [field.get_db_prep_value(item, connection) for field, item in zip(fields, row, strict=True)]
+        for row in node.rhs
+        if all(item is not None for item in row)  # NULL equals nothing.
+    ]
+    if not rows:
+        raise EmptyResultSet
+    declared, conditions = [], []
+    params: list[Any] = []
+    for number, (name, column) in enumerate(zip(_key_names(len(fields)), node.lhs, strict=True)):
+        sql, column_params = compiler.compile(column)
+        declared.append(f"{name} {types[number]} '$[{number}]'")
+        conditions.append(f"[keys].{name}{_collate(fields[number])} = {sql}")
+        params += column_params
+    return (
+        f"EXISTS (SELECT 1 FROM OPENJSON(%s) WITH ({', '.join(declared)}) AS [keys] "
+        f"WHERE {' AND '.join(conditions)})",
+        [bulk.dump_values(rows), *params],
+    )
+
+
+def _key_names(number: int) -> list[str]:
+    return [f"[key{position}]" for position in range(1, number + 1)]
 
 
 # Lists of values
@@ -797,12 +846,16 @@ def _in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> S
     if any(hasattr(param, "as_sql") for param in params):
         return None
     lhs_sql, lhs_params = node.process_lhs(compiler, connection)
-    collation = getattr(field, "db_collation", None)
-    collate = f" COLLATE {collation}" if collation else ""
     return (
-        f"{lhs_sql} IN (SELECT [value]{collate} FROM OPENJSON(%s) WITH ([value] {data_type} '$'))",
+        f"{lhs_sql} IN (SELECT [value]{_collate(field)} FROM OPENJSON(%s) WITH ([value] {data_type} '$'))",
         (*lhs_params, bulk.dump_values(params)),
     )
+
+
+def _collate(field: Any) -> str:
+    """Return the collation clause for OPENJSON's text, which is in the database's collation, beside a column."""
+    collation = getattr(field, "db_collation", None)
+    return f" COLLATE {collation}" if collation else ""
 
 
 # Text lookups that ignore case

@@ -57,8 +57,8 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     ignores_unnecessary_order_by_in_subqueries = False
     supports_order_by_nulls_modifier = False
     order_by_nulls_first = True
-    # No DISTINCT ON.
-    can_distinct_on_fields = False
+    # By ROW_NUMBER.
+    can_distinct_on_fields = True
     has_select_for_update = True
     has_select_for_update_nowait = True
     has_select_for_update_skip_locked = True
@@ -81,9 +81,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_boolean_expr_in_select_clause = False
     supports_comparing_boolean_expr = True
     supports_logical_xor = False
-    # No row values.
-    supports_tuple_lookups = False
-    supports_tuple_comparison_against_subquery = False
+    # T-SQL has no row values; ours are compared column by column, looked up in a subquery or list by EXISTS.
+    supports_tuple_lookups = True
+    supports_tuple_comparison_against_subquery = True
     supports_regex_backreferencing = False
     supports_temporal_subtraction = True
     supported_explain_formats = {"TEXT", "XML", "JSON"}
@@ -284,6 +284,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             },
             "Asks whether one JSON expression contains another; T-SQL has no recursion in an expression.": {
                 "model_fields.test_jsonfield.TestQuerying.test_contains_contained_by_with_key_transform",
+            },
+            "Looks for a tablespace in double quotes; T-SQL's are brackets.": {
+                "model_indexes.tests.IndexesTests.test_db_tablespace",
             },
             "Looks for FOR UPDATE; in T-SQL a lock is a hint.": {
                 "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",
