@@ -285,6 +285,11 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             "Asks whether one JSON expression contains another; T-SQL has no recursion in an expression.": {
                 "model_fields.test_jsonfield.TestQuerying.test_contains_contained_by_with_key_transform",
             },
+            "Looks for INSERT; rows whose keys are wanted in their order are inserted by MERGE.": {
+                "admin_views.test_actions.AdminActionsTest.test_model_admin_default_delete_action",
+                "auth_tests.test_management.CreatePermissionsMultipleDatabasesTests"
+                ".test_set_permissions_fk_to_using_parameter",
+            },
             "Looks for a tablespace in double quotes; T-SQL's are brackets.": {
                 "model_indexes.tests.IndexesTests.test_db_tablespace",
             },
