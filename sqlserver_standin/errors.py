@@ -248,6 +248,15 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     2801: (16, 1, "The definition of object '{}' has changed since it was compiled."),
     2812: (16, 62, "Could not find stored procedure '{}'."),
     3609: (16, 1, "The transaction ended in the trigger. The batch has been aborted."),
+    3612: (0, 0, "\n SQL Server Execution Times:\n   CPU time = {} ms,  elapsed time = {} ms."),
+    3613: (0, 0, "SQL Server parse and compile time: \n   CPU time = {} ms, elapsed time = {} ms."),
+    3615: (
+        0,
+        0,
+        "Table '{}'. Scan count {}, logical reads {}, physical reads {}, page server reads 0, read-ahead reads 0, "
+        "page server read-ahead reads 0, lob logical reads {}, lob physical reads {}, lob page server reads 0, "
+        "lob read-ahead reads 0, lob page server read-ahead reads 0.",
+    ),
     3617: (
         11,
         1,

@@ -60,7 +60,7 @@ class Procedures:
         found = session.ddl.modules.find_procedure(name)
         if found is None:
             raise sql_error(2812, ".".join(name), line=statement.line)
-        procedure = parse_batch(found[1]["definition"])[0]
+        (procedure,) = yield from self._interpreter.compile(found[1]["definition"], name[-1])
         assert isinstance(procedure, st.CreateProcedure)
         shown = procedure.name[-1]
         inner = Frame(procedure=shown)
