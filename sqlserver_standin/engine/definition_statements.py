@@ -81,7 +81,7 @@ class DefinitionStatements:
             raise
         if own:
             session.link.end("COMMIT")
-            session.schema_changed()
+            session.schema_changed(only_added=True)
         session.check_schema_version()
         yield Done(None, _COMMANDS.get(type(statement), ""))
 
@@ -152,6 +152,25 @@ class DefinitionStatements:
         if facts:
             session.instance.change_database(database, **facts)
         yield Done(None, "alter database")
+
+    def alter_scoped_configuration(
+        self, statement: st.AlterScopedConfiguration, frame: Frame
+    ) -> Iterator[Event]:
+        """https://learn.microsoft.com/sql/t-sql/statements/alter-database-scoped-configuration-transact-sql"""
+        session = self._session
+        session.require("ALTER ANY DATABASE SCOPED CONFIGURATION")
+        if session.transaction.count:
+            raise unsupported("ALTER DATABASE SCOPED CONFIGURATION in a transaction", statement.line)
+        if statement.option is not None:
+            if statement.option != "LAST_QUERY_PLAN_STATS" or statement.value not in ("ON", "OFF"):
+                what = f"{statement.option} = {statement.value}"
+                raise unsupported(f"ALTER DATABASE SCOPED CONFIGURATION SET {what}", statement.line)
+            session.instance.change_database(
+                session.database_facts, last_query_plan_stats=statement.value == "ON"
+            )
+        # Whatever it sets, it clears the database's part of the plan cache.
+        session.instance.plan_cache.clear(session.database)
+        yield Done(None, "alter database scoped configuration")
 
     def _refuse_in_transaction(self, what: str) -> None:
         if self._session.transaction.count:

@@ -75,6 +75,11 @@ class Database:
     def read_committed_snapshot(self) -> bool:
         return bool(self.facts.get("rcsi", True))
 
+    @property
+    def keeps_last_plans(self) -> bool:
+        """LAST_QUERY_PLAN_STATS."""
+        return bool(self.facts.get("last_query_plan_stats"))
+
 
 class Instance:
     """Starts PostgreSQL in ``data`` and opens sessions on it; ``close()`` ends both."""

@@ -16,6 +16,7 @@ from sqlserver_standin.types import SqlType
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.instance import Instance
+    from sqlserver_standin.engine.plan_writer import PlannedStatement
     from sqlserver_standin.engine.session import Session
 
 MOST_QUERIES = 1000
@@ -26,6 +27,7 @@ ASKS_FOR_FACTS = re.compile(
 )
 """Statements that read one of the views in 24_server_state.sql."""
 _ASKS_FOR_PLANS = re.compile(r"query_plan", re.IGNORECASE)
+_ASKS_FOR_LAST_PLANS = re.compile(r"query_plan_stats", re.IGNORECASE)
 _ISOLATION_LEVELS = {
     "READ UNCOMMITTED": 1,
     "READ COMMITTED": 2,
@@ -39,6 +41,19 @@ def handle(prefix: int, *parts: str) -> str:
     """A sql_handle (2) or plan_handle (6) of 44 bytes, in hexadecimal."""
     digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=20).hexdigest()
     return f"{prefix:02x}000000{digest}{'00' * 20}"
+
+
+@dataclass(slots=True)
+class LastRun:
+    """One execution in a database that keeps last plans; its document is written when somebody asks for it.
+
+    ``measured`` is what each node of PostgreSQL's plan did, None where only the time is known.
+    """
+
+    planned: PlannedStatement
+    measured: dict[str, Any] | None
+    microseconds: int = 0
+    document: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,11 +77,14 @@ class QueryStatistics:
     last_rows: int = 0
     last_execution: datetime.datetime | None = None
     plan: str | None = None
-    last_plan: str | None = None
     failed: bool = False
+    last_run: LastRun | None = None
 
-    def record(self, microseconds: int, rows: int) -> None:
+    def record(self, microseconds: int, rows: int, last_run: LastRun | None) -> None:
         """One execution."""
+        if last_run is not None:
+            last_run.microseconds = microseconds
+        self.last_run = last_run
         self.least = microseconds if not self.executions else min(self.least, microseconds)
         self.most = max(self.most, microseconds)
         self.executions += 1
@@ -99,7 +117,7 @@ class QueryStatistics:
             "total_rows": self.rows,
             "last_rows": self.last_rows,
             "plan": self.plan,
-            "last_plan": self.last_plan,
+            "last_plan": self.last_run.document if self.last_run else None,
         }
 
 
@@ -140,7 +158,7 @@ class PlanCache:
                     self.entries.popitem(last=False)
             else:
                 self.entries.move_to_end(key)
-            entry.record(microseconds, rows)
+            entry.record(microseconds, rows, session.activity.last_run)
             return entry
 
     def latest(self) -> list[QueryStatistics]:
@@ -148,10 +166,11 @@ class PlanCache:
         with self.lock:
             return list(reversed(self.entries.values()))[:MOST_PUBLISHED]
 
-    def clear(self) -> None:
-        """DBCC FREEPROCCACHE."""
+    def clear(self, database: str | None = None) -> None:
+        """DBCC FREEPROCCACHE; with ``database`` only that one's statements."""
         with self.lock:
-            self.entries.clear()
+            for key in [key for key in self.entries if database in (None, key[0])]:
+                del self.entries[key]
 
 
 def _time(moment: datetime.datetime | None) -> str | None:
@@ -167,6 +186,11 @@ def publish(session: Session, statement: str) -> None:
             if entry.plan is None and not entry.failed and entry.database == session.database:
                 entry.plan = session.interpreter.plans.plan_of(entry)
                 entry.failed = entry.plan is None
+    if _ASKS_FOR_LAST_PLANS.search(statement):
+        for entry in queries:
+            run = entry.last_run
+            if run is not None and run.document is None and entry.database == session.database:
+                run.document = session.interpreter.plans.last_plan_of(run)
     facts = {
         "started": _time(instance.started),
         "sessions": [_session(each) for each in instance.sessions()],

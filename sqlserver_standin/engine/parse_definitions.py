@@ -225,12 +225,14 @@ class DefinitionParser(FlowParser):
 
     def _alter_database(self) -> st.Statement:
         line = self.token.line
+        if self.accept("SCOPED", "CONFIGURATION"):
+            return self._scoped_configuration(line)
         name = None if self.accept("CURRENT") else self.name()
         if self.accept("COLLATE"):
             return st.AlterDatabase(name, collation=self._collation())
         if self.accept("MODIFY", "NAME", "="):
             return st.AlterDatabase(name, rename=self.name())
-        if self.at("SCOPED") or not self.accept("SET"):
+        if not self.accept("SET"):
             raise unsupported(f"ALTER DATABASE ... {self.token.text}", line)
 
         def option() -> tuple[str, str]:
@@ -254,6 +256,19 @@ class DefinitionParser(FlowParser):
             else:
                 self.expect("IMMEDIATE")
         return st.AlterDatabase(name, options)
+
+    def _scoped_configuration(self, line: int) -> st.Statement:
+        if self.accept("CLEAR", "PROCEDURE_CACHE"):
+            if self.token.kind == "binary":
+                raise unsupported(
+                    "ALTER DATABASE SCOPED CONFIGURATION CLEAR PROCEDURE_CACHE plan_handle", line
+                )
+            return st.AlterScopedConfiguration()
+        if not self.accept("SET"):
+            raise unsupported(f"ALTER DATABASE SCOPED CONFIGURATION {self.token.text}", line)
+        option = self.next().value
+        self.expect("=")
+        return st.AlterScopedConfiguration(option, self.next().value)
 
     def _sequence(self, *, alter: bool) -> st.Statement:
         name = self.object_name()

@@ -212,7 +212,7 @@ class PlanWriter:
         loops = node["Actual Loops"]
         rows = round(node["Actual Rows"] * loops)
         removed = sum(node.get(key, 0) for key in ("Rows Removed by Filter", "Rows Removed by Index Recheck"))
-        milliseconds = round(node.get("Actual Total Time", 0) * loops)
+        milliseconds = round(node["Actual Total Time"] * loops) if "Actual Total Time" in node else None
         information = add_element(element, "RunTimeInformation")
         counters: dict[str, object] = {
             "Thread": 0,
@@ -467,7 +467,8 @@ class PlanWriter:
             counters.set("ActualEndOfScans", str(fetched))
             # The pages are counted at the seek: PostgreSQL doesn't say which of them were the table's.
             for attribute in ("ActualLogicalReads", "ActualPhysicalReads", "ActualElapsedms", "ActualCPUms"):
-                counters.set(attribute, "0")
+                if attribute in counters.attrib:
+                    counters.set(attribute, "0")
         scan = add_element(
             lookup,
             "IndexScan",

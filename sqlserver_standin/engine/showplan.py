@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 COLUMN_NAME = "Microsoft SQL Server 2005 XML Showplan"
 BUILD = "16.0.4205.1"
 
+# Of a statement that costs less, the last actual plan is the statement alone. Microsoft names no figure.
+_SIMPLE_COST = 0.01
+
 # A missing index is proposed only where PostgreSQL, with that index really made and rolled back, plans better.
 _MISSING_INDEX_LEAST_ROWS = 500
 _MISSING_INDEX_MOST_ROWS = 200_000
@@ -41,6 +45,15 @@ _STALE_STATISTICS = """
 SELECT c.oid::regclass FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
  WHERE c.oid = $1::oid AND c.relkind = 'r'
    AND (c.reltuples < 0 OR s.n_mod_since_analyze > 500 + 0.2 * greatest(c.reltuples, 0))"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a plan tells of its execution."""
+
+    milliseconds: int
+    shows_values: bool = True
+    shows_plan: bool = True
 
 
 class Showplan:
@@ -55,13 +68,25 @@ class Showplan:
         for statement in statements:
             plan = self._explain(statement, "GENERIC_PLAN")
             missing = self._missing_index(statement, plan["Plan"])
-            elements.append(self._statement(statement, plan, len(elements) + 1, missing, actual=False))
+            elements.append(self._statement(statement, plan, len(elements) + 1, missing))
         return _document(elements)
 
     def actual(self, statement: PlannedStatement, plan: dict[str, Any]) -> str:
         """The document of one statement that ran under EXPLAIN (ANALYZE)."""
         missing = self._missing_index(statement, plan["Plan"])
-        return _document([self._statement(statement, plan, 1, missing, actual=True)])
+        run = _Run(round(plan.get("Execution Time", 0)))
+        return _document([self._statement(statement, plan, 1, missing, run)])
+
+    def last(self, statement: PlannedStatement, plan: dict[str, Any] | None, microseconds: int) -> str:
+        """The last actual plan: as compiled, with the counters of that run, or simplified to the statement itself.
+
+        https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-exec-query-plan-stats-transact-sql
+        """
+        simple = plan is None or plan["Plan"]["Total Cost"] * COST_UNIT < _SIMPLE_COST
+        plan = plan or self._explain(statement, "GENERIC_PLAN")
+        missing = None if simple else self._missing_index(statement, plan["Plan"])
+        run = _Run(round(microseconds / 1000), shows_values=False, shows_plan=not simple)
+        return _document([self._statement(statement, plan, 1, missing, run)])
 
     def make_statistics(self, tables: Sequence[int]) -> None:
         """SQL Server makes statistics when it compiles a statement; PostgreSQL's come some time later.
@@ -89,9 +114,9 @@ class Showplan:
         plan: dict[str, Any],
         number: int,
         missing: ET.Element | None,
-        *,
-        actual: bool,
+        run: _Run | None = None,
     ) -> ET.Element:
+        actual = run is not None
         writer = PlanWriter(self._session, statement, actual=actual)
         root = plan["Plan"]
         relop = writer.tree(root)
@@ -122,6 +147,8 @@ class Showplan:
             NUMERIC_ROUNDABORT=False,
             QUOTED_IDENTIFIER=True,
         )
+        if run is not None and not run.shows_plan:
+            return element
         query_plan = add_element(
             element,
             "QueryPlan",
@@ -133,23 +160,22 @@ class Showplan:
         )
         if missing is not None:
             query_plan.append(missing)
-        if actual:
-            milliseconds = round(plan.get("Execution Time", 0))
-            add_element(query_plan, "QueryTimeStats", CpuTime=milliseconds, ElapsedTime=milliseconds)
+        if run is not None:
+            add_element(query_plan, "QueryTimeStats", CpuTime=run.milliseconds, ElapsedTime=run.milliseconds)
         query_plan.append(relop)
-        self._parameters(query_plan, statement, actual=actual)
+        self._parameters(query_plan, statement, with_values=run is not None and run.shows_values)
         for node_id, node in enumerate(query_plan.iter(tag("RelOp"))):
             node.set("NodeId", str(node_id))
         return element
 
     @staticmethod
-    def _parameters(query_plan: ET.Element, statement: PlannedStatement, *, actual: bool) -> None:
+    def _parameters(query_plan: ET.Element, statement: PlannedStatement, *, with_values: bool) -> None:
         names = [name for name in dict.fromkeys(statement.parameters) if name in statement.parameter_types]
         if not names:
             return
         parameters = add_element(query_plan, "ParameterList")
         for name in names:
-            value = _constant(statement.values.get(name)) if actual else None
+            value = _constant(statement.values.get(name)) if with_values else None
             add_element(
                 parameters,
                 "ColumnReference",

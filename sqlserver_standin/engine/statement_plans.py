@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import statements as st
@@ -12,7 +13,7 @@ from sqlserver_standin.engine.definitions import declaration
 from sqlserver_standin.engine.evaluation import NVARCHAR_MAX, Evaluator
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.link import PostgresError
-from sqlserver_standin.engine.observation import QueryStatistics
+from sqlserver_standin.engine.observation import LastRun, QueryStatistics
 from sqlserver_standin.engine.showplan import COLUMN_NAME, PlannedStatement, Showplan
 from sqlserver_standin.events import (
     Column,
@@ -22,6 +23,7 @@ from sqlserver_standin.events import (
     SqlError,
 )
 from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.expressions import descendants
 from sqlserver_standin.tsql.translate import Translation
 
 if TYPE_CHECKING:
@@ -73,9 +75,12 @@ class StatementPlans:
                     # The one statement that takes effect all the same.
                     yield from self._session.use(statement.database)
 
-    def measure(self, statement: st.Data, translation: Translation, frame: Frame) -> Any:
+    def measure(
+        self, statement: st.Data, translation: Translation, frame: Frame, *, timing: bool = True
+    ) -> dict[str, Any]:
         """What each node of PostgreSQL's plan does; what the statement changed is undone."""
         session = self._session
+        options = f"ANALYZE, VERBOSE, BUFFERS, TIMING {'ON' if timing else 'OFF'}, FORMAT JSON"
         own = not session.transaction.count
         self._showplan().make_statistics(self._tables_in(statement.node))
         encoded, formats = self._evaluator.parameters(translation, frame)
@@ -84,12 +89,12 @@ class StatementPlans:
         try:
             session.link.savepoint("plan")
             result = session.link.execute(
-                f"EXPLAIN (ANALYZE, VERBOSE, BUFFERS, FORMAT JSON) {translation.sql}",
+                f"EXPLAIN ({options}) {translation.sql}",
                 encoded,
                 formats,
                 translation.before,
             )
-            plan = json.loads(result.get_value(0, 0) or b"[]")[0]
+            plan: dict[str, Any] = json.loads(result.get_value(0, 0) or b"[]")[0]
             session.link.rollback_to("plan")
         except PostgresError:
             if own:
@@ -102,6 +107,27 @@ class StatementPlans:
     def actual(self, statement: st.Data, translation: Translation, frame: Frame, plan: Any) -> ResultSet:
         """The plan of a statement that ran, as STATISTICS XML answers it."""
         return _plan_result(self._showplan().actual(self._planned(statement, translation, frame), plan))
+
+    def last_run(self, statement: st.Data, translation: Translation, frame: Frame) -> LastRun:
+        """What LAST_QUERY_PLAN_STATS keeps of a statement that is about to run.
+
+        Its light profiling counts rows and reads and takes no time of an operator
+        (https://learn.microsoft.com/sql/relational-databases/performance/query-profiling-infrastructure). The
+        statement runs twice for it: where that would take a value from a sequence twice, only its time is kept.
+        """
+        twice = translation.kind in ("select", "update", "delete") and not any(
+            isinstance(node, ast.NextValue) for node in descendants(statement.node)
+        )
+        measured = self.measure(statement, translation, frame, timing=False) if twice else None
+        return LastRun(replace(self._planned(statement, translation, frame), values={}), measured)
+
+    def last_plan_of(self, run: LastRun) -> str | None:
+        """The Showplan of what ``last_run`` kept."""
+        try:
+            return self._showplan().last(run.planned, run.measured, run.microseconds)
+        except PostgresError:
+            # Its tables are gone, or were temporary ones of another session.
+            return None
 
     def plan_of(self, entry: QueryStatistics) -> str | None:
         """The plan of a statement of the plan cache, as it would be compiled now."""

@@ -395,6 +395,14 @@ class AlterDatabase(Statement):
 
 
 @dataclass(slots=True)
+class AlterScopedConfiguration(Statement):
+    """ALTER DATABASE SCOPED CONFIGURATION SET option = value; ``option`` None is CLEAR PROCEDURE_CACHE."""
+
+    option: str | None = None
+    value: str = ""
+
+
+@dataclass(slots=True)
 class CreateLogin(Statement):
     name: str
     password: str

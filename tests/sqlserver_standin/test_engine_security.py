@@ -57,6 +57,7 @@ def test_a_database_without_a_user_is_4060(client: Client) -> None:
         ("SELECT * FROM sys.dm_exec_sessions", [300, 297]),
         ("GRANT SELECT ON secret TO reader", [15247]),
         ("SET STATISTICS XML ON; SELECT 1 AS a", [262]),
+        ("ALTER DATABASE SCOPED CONFIGURATION CLEAR PROCEDURE_CACHE", [262]),
     ],
 )
 def test_a_missing_permission_is_refused(reader: Client, sql: str, numbers: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lxml import etree
 from sqlserver_standin.engine.showplan import COLUMN_NAME
 from sqlserver_standin.events import Parameter, ResultSet
 from sqlserver_standin.types import SqlType
-from tests.sqlserver_standin.engine_support import answers, new_database
+from tests.sqlserver_standin.engine_support import answers, failure, new_database, second_session
 from tests.sqlserver_standin.sql_support import Client
 
 NS = {"p": "http://schemas.microsoft.com/sqlserver/2004/07/showplan"}
@@ -163,3 +164,129 @@ def test_showplan_is_ignored_by_rpc(client: Client) -> None:
 
 def test_a_plan_over_catalog_views_is_made_too(client: Client) -> None:
     assert operators(estimated(client, "SELECT name FROM sys.objects WHERE object_id = 5"))
+
+
+# --- last actual plans --------------------------------------------------------------------------------------------
+
+TOTALS = """
+SELECT c.city, SUM(o.total) AS total FROM [order] o JOIN customer c ON c.id = o.customer_id
+WHERE o.total > @P1 GROUP BY c.city"""
+LIMIT = Parameter("@P1", SqlType("int"), 3000)
+SWITCH = "ALTER DATABASE SCOPED CONFIGURATION SET LAST_QUERY_PLAN_STATS = "
+
+
+@pytest.fixture
+def keeping(client: Client) -> Iterator[Client]:
+    """A session in a database that keeps last plans."""
+    client.events(SWITCH + "ON")
+    yield client
+    client.events(SWITCH + "OFF")
+
+
+def last_plans(client: Client, sql: str) -> list[Any]:
+    """What another session finds of a statement: None for a statement without a last plan."""
+    with contextlib.closing(second_session(client).session) as session:
+        events = list(
+            session.execute(
+                """
+                SELECT l.query_plan FROM sys.dm_exec_query_stats s
+                CROSS APPLY sys.dm_exec_sql_text(s.sql_handle) t
+                CROSS APPLY sys.dm_exec_query_plan_stats(s.plan_handle) l WHERE RIGHT(t.text, LEN(@sql)) = @sql""",
+                (Parameter("@sql", SqlType("nvarchar", length=4000), sql),),
+                rpc=True,
+            )
+        )
+    rows = [row for event in events if isinstance(event, ResultSet) for row in event.rows]
+    return [row[0] and etree.fromstring(row[0]) for row in rows]
+
+
+def test_a_last_plan_is_of_that_very_run(keeping: Client) -> None:
+    """Rows and reads of each operator, the time of the statement, no time of an operator, no run-time values."""
+    list(keeping.session.execute(TOTALS, (LIMIT,), rpc=True))
+    keeping.events("UPDATE [order] SET total = 0 WHERE id = 6000")
+    (plan,) = last_plans(keeping, TOTALS)
+    keeping.events("UPDATE [order] SET total = 6000 WHERE id = 6000")
+    rows = {
+        each.get("PhysicalOp"): each.find("p:RunTimeInformation/p:RunTimeCountersPerThread", NS)
+        for each in plan.iterfind(".//p:RelOp", NS)
+    }
+    assert rows["Clustered Index Scan"].get("ActualRows") is not None
+    assert "3000" in [counters.get("ActualRows") for counters in rows.values()]
+    assert not plan.xpath("//@ActualElapsedms | //@ActualCPUms | //@ParameterRuntimeValue")
+    assert plan.find(".//p:QueryTimeStats", NS).get("ElapsedTime").isdigit()
+    assert plan.find(".//p:ParameterList/p:ColumnReference", NS).get("ParameterDataType") == "int"
+    schema = etree.XMLSchema(etree.parse(SCHEMA))
+    assert schema.validate(plan), schema.error_log.last_error
+
+
+def test_a_simple_statements_last_plan_is_the_statement_alone(keeping: Client) -> None:
+    schema = etree.XMLSchema(etree.parse(SCHEMA))
+    for sql in (
+        "SELECT name FROM customer WHERE id = 8",
+        "INSERT INTO heap (a, b) VALUES (11, 12)",
+        "UPDATE heap SET b = 13 WHERE a = 11",
+    ):
+        keeping.events(sql)
+        (plan,) = last_plans(keeping, sql)
+        assert plan.find(".//p:StmtSimple", NS).get("StatementText") == sql
+        assert plan.find(".//p:QueryPlan", NS) is None
+        assert schema.validate(plan), schema.error_log.last_error
+
+
+def test_keeping_last_plans_changes_no_answer(keeping: Client) -> None:
+    keeping.events(
+        "CREATE TABLE kept (id int IDENTITY PRIMARY KEY, a int); CREATE SEQUENCE numbers START WITH 1"
+    )
+    assert answers(keeping, "INSERT INTO kept (a) OUTPUT inserted.id VALUES (1), (2)") == [[(1,), (2,)]]
+    assert answers(keeping, "INSERT INTO kept (a) OUTPUT inserted.id VALUES (3)") == [[(3,)]]
+    assert answers(keeping, "SELECT NEXT VALUE FOR numbers AS n") == [[(1,)]]
+    assert answers(keeping, "UPDATE kept SET a += 1 OUTPUT inserted.a WHERE id = 1; SELECT @@ROWCOUNT") == [
+        [(2,)],
+        [(1,)],
+    ]
+    assert answers(keeping, "BEGIN TRANSACTION; DELETE FROM kept; ROLLBACK; SELECT COUNT(*) FROM kept") == [
+        [(3,)]
+    ]
+    assert answers(keeping, "SELECT 1 / (a - a) FROM kept") == [8134]
+    assert answers(keeping, "DELETE FROM kept WHERE id = 2; SELECT id FROM kept ORDER BY id") == [
+        [(1,), (3,)]
+    ]
+
+
+def test_last_plans_are_kept_where_it_is_on_and_until_it_is_off(client: Client) -> None:
+    option = (
+        "SELECT CONVERT(int, value), is_value_default FROM sys.database_scoped_configurations "
+        "WHERE name = N'LAST_QUERY_PLAN_STATS'"
+    )
+    assert answers(client, option) == [[(0, True)]]
+    list(client.session.execute(TOTALS, (LIMIT,), rpc=True))
+    assert last_plans(client, TOTALS) == [None]
+    client.events(SWITCH + "ON")
+    assert answers(client, option) == [[(1, False)]]
+    # The statement itself empties the database's part of the plan cache.
+    assert last_plans(client, TOTALS) == []
+    list(client.session.execute(TOTALS, (LIMIT,), rpc=True))
+    assert len(last_plans(client, TOTALS)) == 1
+    client.events("ALTER DATABASE SCOPED CONFIGURATION CLEAR PROCEDURE_CACHE")
+    assert last_plans(client, TOTALS) == []
+    client.events(SWITCH + "OFF")
+    list(client.session.execute(TOTALS, (LIMIT,), rpc=True))
+    assert last_plans(client, TOTALS) == [None]
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("ALTER DATABASE SCOPED CONFIGURATION SET MAXDOP = 4", "MAXDOP = 4"),
+        ("ALTER DATABASE SCOPED CONFIGURATION SET LAST_QUERY_PLAN_STATS = PRIMARY", "PRIMARY"),
+        ("ALTER DATABASE SCOPED CONFIGURATION FOR SECONDARY SET MAXDOP = 4", "FOR"),
+        ("ALTER DATABASE SCOPED CONFIGURATION CLEAR PROCEDURE_CACHE 0x06000000", "plan_handle"),
+        ("BEGIN TRANSACTION; ALTER DATABASE SCOPED CONFIGURATION CLEAR PROCEDURE_CACHE", "in a transaction"),
+    ],
+)
+def test_further_scoped_configurations_are_refused_by_name(client: Client, sql: str, named: str) -> None:
+    refused = failure(client, sql)
+    client.events("IF @@TRANCOUNT > 0 ROLLBACK")
+    assert refused.number == 40000
+    assert "not supported by the stand-in: ALTER DATABASE SCOPED CONFIGURATION" in refused.text
+    assert named in refused.text

@@ -360,9 +360,15 @@ CREATE VIEW sys.assemblies AS
 SELECT NULL::sys.text_ci AS name, NULL::int4 AS assembly_id WHERE false;
 
 CREATE VIEW sys.database_scoped_configurations AS
-SELECT configuration_id, name::sys.text_ci AS name, value::sys.text_ci AS value, NULL::sys.text_ci AS value_for_secondary, true AS is_value_default
-  FROM (VALUES (1, 'MAXDOP', '0'), (2, 'LEGACY_CARDINALITY_ESTIMATION', '0'), (3, 'PARAMETER_SNIFFING', '1'),
-               (4, 'QUERY_OPTIMIZER_HOTFIXES', '0'), (24, 'LAST_QUERY_PLAN_STATS', '0')) c (configuration_id, name, value);
+SELECT configuration_id, c.name::sys.text_ci AS name, value::sys.text_ci AS value, NULL::sys.text_ci AS value_for_secondary,
+       value = value_at_first AS is_value_default
+  FROM sys_meta.database d
+  CROSS JOIN LATERAL (VALUES
+    (1, 'MAXDOP', '0', '0'), (2, 'LEGACY_CARDINALITY_ESTIMATION', '0', '0'), (3, 'PARAMETER_SNIFFING', '1', '1'),
+    (4, 'QUERY_OPTIMIZER_HOTFIXES', '0', '0'),
+    (24, 'LAST_QUERY_PLAN_STATS', CASE WHEN (d.facts -> 'last_query_plan_stats')::bool THEN '1' ELSE '0' END, '0')
+  ) c (configuration_id, name, value, value_at_first)
+ WHERE d.oid = (SELECT p.oid FROM pg_database p WHERE p.datname = current_database());
 
 CREATE VIEW sys.database_principals AS
 SELECT name::sys.text_ci AS name, principal_id, type::sys.text_ci AS type, type_desc::sys.text_ci AS type_desc,
