@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib import metadata
 from typing import Any
 
+import django
 import pytest
 from django.core import checks
-from django.db import connections, models
+from django.db import DatabaseError, connection, connections, models
 from django.test.utils import isolate_apps
 
 from mssql import checks as mssql_checks
@@ -96,3 +99,115 @@ def test_a_key_on_unlimited_text_is_an_error() -> None:
         ("name", "mssql.E001"),
     ]
     assert "nvarchar(max)" in found[0].msg
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="Database-level on_delete came with Django 6.1.")
+@pytest.mark.django_db(transaction=True)
+class TestCascades:
+    """The check against the server's own verdict: error 1785, or none."""
+
+    @pytest.fixture
+    def isolated(self) -> Iterator[Any]:
+        with isolate_apps("tests.backend") as registry:
+            yield registry
+
+    @pytest.mark.parametrize(
+        ("keys", "refused"),
+        [
+            ({"B.a": "DB_CASCADE", "C.b": "DB_CASCADE"}, set()),
+            ({"B.a": "DB_CASCADE", "C.a": "DB_CASCADE"}, set()),
+            ({"B.a": "DB_SET_NULL", "C.b": "DB_CASCADE", "C.a": "DB_CASCADE"}, set()),
+            ({"B.a": "DB_CASCADE", "C.b": "DB_CASCADE", "C.a": "DB_CASCADE"}, {"C.a"}),
+            ({"B.a": "DB_CASCADE", "C.b": "DB_SET_NULL", "C.a": "DB_CASCADE"}, {"C.a"}),
+            ({"B.a": "DB_CASCADE", "C.b": "DB_CASCADE", "C.a": "DO_NOTHING"}, set()),
+            ({"B.a": "DB_CASCADE", "B.other": "DB_SET_NULL"}, {"B.other"}),
+            ({"A.a": "DB_CASCADE"}, {"A.a"}),
+            ({"A.a": "DB_SET_NULL"}, {"A.a"}),
+        ],
+    )
+    def test_colliding_keys_are_found_before_the_server_does(
+        self, keys: dict[str, str], refused: set[str], isolated: Any
+    ) -> None:
+        for name in "ABC":
+            foreign_keys = {
+                key.split(".")[1]: models.ForeignKey(
+                    "self" if key == "A.a" else "B" if key.endswith("b") else "A",
+                    getattr(models, on_delete),
+                    null=True,
+                    related_name="+",
+                )
+                for key, on_delete in keys.items()
+                if key.startswith(name)
+            }
+            meta = type("Meta", (), {"app_label": "backend", "db_table": f"cascade_{name}"})
+            type(name, (models.Model,), {"__module__": __name__, "Meta": meta, **foreign_keys})
+        found = mssql_checks.check_cascades(isolated.get_app_configs())
+        assert {f"{error.obj.model.__name__}.{error.obj.name}" for error in found} == refused
+        assert {error.id for error in found} <= {"mssql.E005"}
+        expected = pytest.raises(DatabaseError, match="1785") if refused else nullcontext()
+        with expected, connection.schema_editor() as editor:
+            for name in "ABC":
+                editor.create_model(isolated.get_model("backend", name))
+            # In the block: where these fail in its __exit__, Django leaves the transaction open.
+            while editor.deferred_sql:
+                editor.execute(editor.deferred_sql.pop(0))
+        if not refused:
+            with connection.schema_editor() as editor:
+                for name in "CBA":
+                    editor.delete_model(isolated.get_model("backend", name))
+
+    def test_the_message_names_both_ways(self, isolated: Any) -> None:
+        class Team(models.Model):  # noqa: DJ008
+            class Meta:
+                app_label = "backend"
+
+        class Player(models.Model):  # noqa: DJ008
+            team = models.ForeignKey(Team, models.DB_CASCADE)
+
+            class Meta:
+                app_label = "backend"
+
+        class Goal(models.Model):  # noqa: DJ008
+            player = models.ForeignKey(Player, models.DB_CASCADE)
+            team = models.ForeignKey(Team, models.DB_CASCADE)
+
+            class Meta:
+                app_label = "backend"
+
+        (error,) = mssql_checks.check_cascades(isolated.get_app_configs())
+        assert "deleting a backend.Team would reach backend.Goal twice" in error.msg
+        assert "by backend.Player.team and backend.Goal.player and by backend.Goal.team" in error.msg
+        assert mssql_checks.check_cascades(isolated.get_app_configs(), databases=[]) == []
+
+    def test_the_server_deletes_what_depends(self, isolated: Any) -> None:
+        class Box(models.Model):  # noqa: DJ008
+            class Meta:
+                app_label = "backend"
+
+        class Item(models.Model):  # noqa: DJ008
+            box = models.ForeignKey(Box, models.DB_CASCADE)
+
+            class Meta:
+                app_label = "backend"
+
+        class Label(models.Model):  # noqa: DJ008
+            box = models.ForeignKey(Box, models.DB_SET_NULL, null=True)
+
+            class Meta:
+                app_label = "backend"
+
+        with connection.schema_editor() as editor:
+            for model in (Box, Item, Label):
+                editor.create_model(model)
+        try:
+            box = Box.objects.create()
+            Item.objects.create(box=box)
+            label = Label.objects.create(box=box)
+            Box.objects.filter(pk=box.pk).delete()
+            assert not Item.objects.exists()
+            label.refresh_from_db()
+            assert label.box_id is None
+        finally:
+            with connection.schema_editor() as editor:
+                for model in (Label, Item, Box):
+                    editor.delete_model(model)
