@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import statements as st
@@ -15,12 +16,14 @@ from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.observation import ASKS_FOR_FACTS, publish
 from sqlserver_standin.engine.statement_plans import StatementPlans
+from sqlserver_standin.engine.statement_statistics import Clock, TableReads
 from sqlserver_standin.errors import sql_error
 from sqlserver_standin.events import (
     Column,
     Done,
     EnvironmentChange,
     Event,
+    Message,
     ResultSet,
     SqlError,
 )
@@ -71,12 +74,12 @@ class DataStatements:
         keeps = session.database_facts.keeps_last_plans and not catalog_only
         session.activity.last_run = self._plans.last_run(statement, translation, frame) if keeps else None
         if translation.kind == "select_into":
-            yield from self._select_into(translation, frame)
+            yield from self._with_reads(statement, frame, self._select_into(translation, frame))
             return
         if catalog_only:
             yield from self._run_and_answer(translation, frame, catalog_only=True)
         else:
-            yield from self._answer(translation, frame)
+            yield from self._answer(statement, translation, frame)
 
     def _reads_catalog_only(self, statement: st.Data) -> bool:
         known = self._catalog_only.get(statement.text)
@@ -90,12 +93,41 @@ class DataStatements:
             self._catalog_only[statement.text] = known
         return known
 
-    def _answer(self, translation: Translation, frame: Frame) -> Iterator[Event]:
+    def _answer(self, statement: st.Data, translation: Translation, frame: Frame) -> Iterator[Event]:
         table = translation.table
         if table is not None and self._fired(translation):
-            yield from self._answer_with_triggers(translation, table, frame)
+            yield from self._answer_with_triggers(statement, translation, table, frame)
         else:
-            yield from self._run_and_answer(translation, frame)
+            yield from self._with_reads(statement, frame, self._run_and_answer(translation, frame))
+
+    def _with_reads(self, statement: st.Data, frame: Frame, events: Iterator[Event]) -> Iterator[Event]:
+        """STATISTICS IO: rows and their DONE come before what they cost, the DONE of a change after it."""
+        session = self._session
+        if not session.options.statistics_io:
+            yield from events
+            return
+        # The counters last as long as the transaction of PostgreSQL.
+        own = not session.link.in_transaction
+        if own:
+            session.link.begin("READ COMMITTED")
+        try:
+            with self._unclocked():
+                reads = TableReads(session.link)
+            answer = list(events)
+            with self._unclocked():
+                messages = reads.messages(statement.line, frame.procedure)
+        except (SqlError, PostgresError):
+            if own:
+                session.link.end("ROLLBACK")
+            raise
+        if own:
+            session.link.end("COMMIT")
+        if any(isinstance(event, ResultSet) for event in answer):
+            yield from answer
+            yield from messages
+        else:
+            yield from messages
+            yield from answer
 
     @staticmethod
     def _fired(translation: Translation) -> list[str]:
@@ -110,7 +142,18 @@ class DataStatements:
             return [event for event in ("insert", "update", "delete") if event in table.triggers]
         return [translation.kind] if translation.kind in table.triggers else []
 
-    def _answer_with_triggers(self, translation: Translation, table: Table, frame: Frame) -> Iterator[Event]:
+    @contextmanager
+    def _unclocked(self) -> Iterator[None]:
+        """What looking at PostgreSQL's counters costs is not the statement's time."""
+        own = Clock(self._session.link)
+        yield
+        cpu, elapsed = own.read()
+        for clock in self._session.clocks:
+            clock.leave_out(cpu, elapsed)
+
+    def _answer_with_triggers(
+        self, statement: st.Data, translation: Translation, table: Table, frame: Frame
+    ) -> Iterator[Event]:
         """The statement and its triggers, all or nothing."""
         session = self._session
         own = not session.transaction.count
@@ -123,7 +166,7 @@ class DataStatements:
         session.link.savepoint(savepoint)
         count = session.transaction.count
         try:
-            answer = list(self._run_and_answer(translation, frame))
+            answer = list(self._with_reads(statement, frame, self._run_and_answer(translation, frame)))
             rows = session.row_count
             session.trigger_depth += 1
             # A trigger runs as with XACT_ABORT ON.
@@ -142,6 +185,9 @@ class DataStatements:
         for message in messages:
             if not (own and isinstance(message, EnvironmentChange)):
                 yield message
+        # What the statement read is told before what its triggers say.
+        while isinstance(answer[0], Message):
+            yield answer.pop(0)
         if session.transaction.count < count:
             raise sql_error(3609)
         session.row_count = rows
@@ -335,9 +381,9 @@ class DataStatements:
         session = self._session
         plan = self._plans.measure(statement, translation, frame)
         if translation.kind == "select_into":
-            yield from self._select_into(translation, frame)
+            yield from self._with_reads(statement, frame, self._select_into(translation, frame))
         else:
-            yield from self._answer(translation, frame)
+            yield from self._answer(statement, translation, frame)
         count = session.row_count
         yield self._plans.actual(statement, translation, frame, plan)
         yield Done(1, "select")

@@ -20,11 +20,13 @@ from sqlserver_standin.engine.messages import Messages
 from sqlserver_standin.engine.procedures import SECURITY_STATEMENTS, Procedures
 from sqlserver_standin.engine.set_options import SetOptions
 from sqlserver_standin.engine.statement_plans import StatementPlans
+from sqlserver_standin.engine.statement_statistics import COMPILE_TIME, EXECUTION_TIME, Clock
 from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import (
     Event,
     Message,
     Parameter,
+    ResultSet,
     ReturnStatus,
     ReturnValue,
     SqlError,
@@ -121,7 +123,10 @@ class Interpreter:
             handler = self._handlers.get(type(statement))
             if handler is None:
                 raise unsupported(type(statement).__name__, statement.line)
-            yield from handler(statement, frame)
+            if session.options.statistics_time or isinstance(statement, st.SetOption):
+                yield from self._timed(statement, frame, handler(statement, frame))
+            else:
+                yield from handler(statement, frame)
         except PostgresError as error:
             failure = session.describe_failure(error, st.verb(statement))
             failure.line = statement.line
@@ -134,6 +139,27 @@ class Interpreter:
             session.last_error = 0
 
     def _failed(self, error: SqlError, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+    def _timed(self, statement: st.Statement, frame: Frame, events: Iterator[Event]) -> Iterator[Event]:
+        """STATISTICS TIME: told after rows and their DONE, before the DONE of everything else."""
+        clock = Clock(self._session.link)
+        self._session.clocks.append(clock)
+        last: Event | None = None
+        answered_rows = isinstance(statement, (st.Execute, st.ExecuteString))
+        try:
+            for event in events:
+                if last is not None:
+                    yield last
+                last = event
+                answered_rows = answered_rows or isinstance(event, ResultSet)
+        finally:
+            self._session.clocks.pop()
+        # SET STATISTICS TIME ON is the first statement that is told about, and OFF none any more.
+        message: tuple[Event, ...] = ()
+        if self._session.options.statistics_time:
+            message = (clock.message(EXECUTION_TIME, statement.line, frame.procedure),)
+        final = () if last is None else (last,)
+        yield from (*final, *message) if answered_rows else (*message, *final)
+
         session = self._session
         error._placed = True  # type: ignore[attr-defined]
         if frame.procedure and not error.procedure:
@@ -176,9 +202,8 @@ class Interpreter:
                 for inner in statement.statements:
                     yield from self.run(inner, frame)
             case st.If():
-                holds, failure = self._condition(statement.condition, statement, frame)
-                if failure is not None:
-                    yield from self._failed(failure, statement, frame)
+                holds = yield from self._condition(statement.condition, statement, frame)
+                if holds is None:
                     return
                 if holds:
                     yield from self.run(statement.then, frame)
@@ -195,24 +220,23 @@ class Interpreter:
 
     def _condition(
         self, condition: ast.Condition, statement: st.Statement, frame: Frame
-    ) -> tuple[bool, SqlError | None]:
+    ) -> Generator[Event, None, bool | None]:
+        """Whether it holds; None when it failed."""
         try:
             translation = self._session.translator.predicate(condition, self._evaluator.context(frame))
             result = self._evaluator.run(translation, frame)
-            return bool(values.decode_one(self._session.link.transformer, result, SqlType("bit"))), None
+            return bool(values.decode_one(self._session.link.transformer, result, SqlType("bit")))
         except PostgresError as error:
             failure = self._session.describe_failure(error, "SELECT")
         except SqlError as error:
             failure = error
         failure.line = max(failure.line, statement.line)
-        return False, failure
+        yield from self._failed(failure, statement, frame)
+        return None
 
     def _while(self, statement: st.While, frame: Frame) -> Iterator[Event]:
         while True:
-            holds, failure = self._condition(statement.condition, statement, frame)
-            if failure is not None:
-                yield from self._failed(failure, statement, frame)
-                return
+            holds = yield from self._condition(statement.condition, statement, frame)
             if not holds:
                 return
             try:
@@ -328,7 +352,8 @@ class Interpreter:
         session.nesting += 1
         database = session.database
         try:
-            yield from self.run_batch(parse_batch(sql), frame)
+            statements = yield from self.compile(sql)
+            yield from self.run_batch(statements, frame)
         finally:
             session.nesting -= 1
             if session.database != database:
@@ -337,6 +362,16 @@ class Interpreter:
                     pass
 
     def run_module(self, body: Sequence[st.Statement], frame: Frame) -> Generator[Event, None, int]:
+    def compile(self, sql: str, procedure: str = "") -> Generator[Event, None, tuple[st.Statement, ...]]:
+        """The statements of a batch or module; STATISTICS TIME tells how long that took."""
+        if not self._session.options.statistics_time:
+            return parse_batch(sql)
+        clock = Clock(self._session.link)
+        statements = parse_batch(sql)
+        if statements:
+            yield clock.message(COMPILE_TIME, statements[-1].line, procedure)
+        return statements
+
         """A procedure's body; returns its status."""
         session = self._session
         if session.nesting >= MOST_NESTING:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import deadlocks
-from sqlserver_standin.engine.batch import parse_batch
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.ddl.definition import DataDefinition
 from sqlserver_standin.engine.definitions import declaration
@@ -20,6 +19,7 @@ from sqlserver_standin.engine.interpreter import Interpreter
 from sqlserver_standin.engine.link import Link, PostgresError
 from sqlserver_standin.engine.metadata import SessionCatalog, TableInfo
 from sqlserver_standin.engine.names import pg_name, quote
+from sqlserver_standin.engine.statement_statistics import Clock
 from sqlserver_standin.engine.statements import SetOption
 from sqlserver_standin.errors import sql_error, text
 from sqlserver_standin.events import (
@@ -184,6 +184,8 @@ class Session:
         self._reported: list[SqlError] = []
         self._local_schema_version = 0
         self._link_version: Hashable = None
+        self.clocks: list[Clock] = []
+        """Those of STATISTICS TIME that run now, of a procedure and of the statements in it."""
         self._lock_timeout_dirty = False
         self._cancelled = threading.Event()
         self._closed = False
@@ -277,17 +279,22 @@ class Session:
         """The level at which the open transaction began."""
         return self.transaction.isolation if self.transaction.count else self.options.isolation
 
-    def _schema_version(self) -> Hashable:
+    def _schema_version(self) -> tuple[int, int]:
         return (self.instance.schema_version(self._database.name), self._local_schema_version)
 
-    def schema_changed(self, *, local: bool = False) -> None:
+    def schema_changed(self, *, local: bool = False, only_added: bool = False) -> None:
         """After data definition; ``local`` for what only this session sees."""
         self._local_schema_version += 1
         if not local:
             self.instance.schema_changed(self._database.name)
+        before = self._schema_version()
 
+        expected = before[0]
     def set_setting(self, name: str, value: str) -> None:
+            expected += 1
         """A PostgreSQL setting that the function library reads."""
+        if (local or only_added) and self._schema_version()[0] == expected:
+            self.catalog.only_added(before)
         self.link.execute("SELECT set_config($1, $2, false)", [name.encode(), value.encode()])
 
     def use(self, name: str) -> Iterator[Event]:
@@ -372,7 +379,7 @@ class Session:
                 yield ReturnValue(Parameter(parameter.name, parameter.type, value, output=True))
 
     def _batch(self, sql: str, frame: Frame, *, rpc: bool) -> Iterator[Event]:
-        statements = parse_batch(sql)
+        statements = yield from self.interpreter.compile(sql)
         if any(isinstance(each, SetOption) and "SHOWPLAN_XML" in each.option for each in statements):
             if len(statements) > 1:
                 raise sql_error(1067)
