@@ -754,32 +754,63 @@ def unknown_hash(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, 
 # Row values, which T-SQL has not
 
 
-@implements(
-    *(tuple_lookups.TupleExact, tuple_lookups.TupleGreaterThan, tuple_lookups.TupleGreaterThanOrEqual),
-    *(tuple_lookups.TupleLessThan, tuple_lookups.TupleLessThanOrEqual),
-)
-def row_comparison(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
-    """Compare column by column; with the row of a subquery, by EXISTS."""
+@implements(tuple_lookups.TupleExact, tuple_lookups.TupleIn)
+def row_value(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Compare column by column; with the rows of a subquery or of a long list, by EXISTS."""
     if isinstance(node.rhs, (Query, expressions.Subquery)):
-        return _row_in_subquery(node, compiler)
+        return _exists_in_subquery(node, compiler, _all_equal)
+    if isinstance(node, tuple_lookups.TupleIn) and (sql := _row_in_json(node, compiler, connection)):
+        return sql
     return node.get_fallback_sql(compiler, connection)
 
 
-@implements(tuple_lookups.TupleIn)
-def row_in(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
-    if isinstance(node.rhs, (Query, expressions.Subquery)):
-        return _row_in_subquery(node, compiler)
-    return _row_in_json(node, compiler, connection) or node.get_fallback_sql(compiler, connection)
+_BEFORE_THE_LAST = {"gt": ">", "gte": ">", "lt": "<", "lte": "<"}
+_AT_THE_LAST = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
-def _row_in_subquery(node: Any, compiler: SQLCompiler) -> SQL:
+@implements(
+    *(tuple_lookups.TupleGreaterThan, tuple_lookups.TupleGreaterThanOrEqual),
+    *(tuple_lookups.TupleLessThan, tuple_lookups.TupleLessThanOrEqual),
+)
+def row_order(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Rows are in order by their first columns that differ."""
+    if not isinstance(node.rhs, (Query, expressions.Subquery)):
+        return node.get_fallback_sql(compiler, connection)
+    if not connection.features.supports_tuple_comparison_against_subquery:
+        return node.as_sql(compiler, connection)  # Django's refusal.
+
+    def in_order(columns: Sequence[SQL], names: Sequence[str]) -> SQL:
+        cases: list[str] = []
+        params: list[Any] = []
+        for number, (name, (sql, column_params)) in enumerate(zip(names, columns, strict=True)):
+            operators = _AT_THE_LAST if number == len(names) - 1 else _BEFORE_THE_LAST
+            equal, equal_params = _all_equal(columns[:number], names[:number])
+            this = f"{sql} {operators[node.lookup_name]} [keys].{name}"
+            cases.append(f"({equal} AND {this})" if equal else this)
+            params += [*equal_params, *column_params]
+        return " OR ".join(cases), params
+
+    return _exists_in_subquery(node, compiler, in_order)
+
+
+def _exists_in_subquery(
+    node: Any, compiler: SQLCompiler, condition: Callable[[Sequence[SQL], Sequence[str]], SQL]
+) -> SQL:
     subquery, subquery_params = compiler.compile(node.rhs)
     columns = [compiler.compile(column) for column in node.lhs]
     names = _key_names(len(columns))
-    condition = " AND ".join(f"[keys].{name} = {sql}" for name, (sql, _) in zip(names, columns, strict=True))
+    sql, params = condition(columns, names)
     return (
-        f"EXISTS (SELECT 1 FROM {subquery} AS [keys] ({', '.join(names)}) WHERE {condition})",
-        [*subquery_params, *(param for _, params in columns for param in params)],
+        f"EXISTS (SELECT 1 FROM {subquery} AS [keys] ({', '.join(names)}) WHERE {sql})",
+        [*subquery_params, *params],
+    )
+
+
+def _all_equal(columns: Sequence[SQL], names: Sequence[str]) -> SQL:
+    pairs = zip(columns, names, strict=True)
+    return (
+        " AND ".join(f"{sql} = [keys].{name}" for (sql, _), name in pairs),
+        [param for _, params in columns for param in params],
     )
 
 
