@@ -102,17 +102,19 @@ def _exact(name: str, odbc_type: int, user_type: int) -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
-# ODBC 3 type codes; SQL_DATETIME (9) is the verbose code of the types that were timestamps.
+# ODBC 3 type codes; SQL_DATETIME (9) is the verbose code of the types that were timestamps. In ODBC's order: by code, and
+# of those with one code what comes closest to it first. pyodbc takes the limits of text from the first row of a code:
+# https://learn.microsoft.com/en-us/sql/odbc/reference/syntax/sqlgettypeinfo-function#comments
 _ROWS: tuple[tuple[Any, ...], ...] = (
-    _row("sql_variant", -150, 8000, case_sensitive=0, identity=0, scale=(0, 0), radix=10, user_type=39),
     _row("datetimeoffset", -155, 34, prefix="'", suffix="'", parameters="scale", searchable=_ALL, scale=(0, 7)),
     _row("time", -154, 16, prefix="'", suffix="'", parameters="scale", searchable=_ALL, scale=(0, 7)),
     _row("xml", -152, 0, prefix="N'", suffix="'", case_sensitive=1, searchable=_NOT),
-    _row("sysname", -9, 128, prefix="N'", suffix="'", nullable=0, searchable=_ALL, user_type=18),
-    _row("nvarchar", -9, 4000, prefix="N'", suffix="'", parameters="max length", searchable=_ALL),
-    _row("ntext", -10, 1073741823, prefix="N'", suffix="'", searchable=_LIKE_ONLY),
-    _row("nchar", -8, 4000, prefix="N'", suffix="'", parameters="length", searchable=_ALL),
+    _row("sql_variant", -150, 8000, case_sensitive=0, identity=0, scale=(0, 0), radix=10, user_type=39),
     _row("uniqueidentifier", -11, 36, prefix="'", suffix="'", user_type=37),
+    _row("ntext", -10, 1073741823, prefix="N'", suffix="'", searchable=_LIKE_ONLY),
+    _row("nvarchar", -9, 4000, prefix="N'", suffix="'", parameters="max length", searchable=_ALL),
+    _row("sysname", -9, 128, prefix="N'", suffix="'", nullable=0, searchable=_ALL, user_type=18),
+    _row("nchar", -8, 4000, prefix="N'", suffix="'", parameters="length", searchable=_ALL),
     _row("bit", -7, 1, identity=0, scale=(0, 0), user_type=16),
     *_whole("tinyint", -6, 3, 5, unsigned=1),
     *_whole("bigint", -5, 19, 0),
