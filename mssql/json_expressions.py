@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError
 from django.db.models import BooleanField, FloatField, JSONField, functions
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, Value
 from django.db.models.fields import json as lookups
 
 from mssql.expressions import SORTED_AS, SQL, implements
@@ -75,7 +75,7 @@ class _Document:
         # OPENJSON refuses a document that is a bare string or number (error 13609).
         document = f"CASE WHEN ISJSON({self.sql}) = 1 THEN {self.sql} END"
         document_params = (*self.params, *self.params)
-        where = self._literal(path(parents))
+        where = _literal(path(parents))
         sql = f"FROM OPENJSON({document}, {where}) AS [json] WHERE [json].[key] = %s"
         params = (*document_params, final)
         if is_index(final):
@@ -92,16 +92,11 @@ class _Document:
 
     def scalar(self, compiler: SQLCompiler) -> SQL:
         """Return the text under the keys without a subquery; as a key of an index it can't be (max)."""
-        where = self._literal(path(self.keys))
+        where = _literal(path(self.keys))
         if compiler.for_index_key:
             return f"JSON_VALUE({self.sql}, {where})", self.params
         sql = f"COALESCE(JSON_VALUE({self.sql}, {where}), JSON_QUERY({self.sql}, {where}))"
         return sql, (*self.params, *self.params)
-
-    @staticmethod
-    def _literal(path: str) -> str:
-        """Return a path as a literal: Microsoft's parser takes no parameter there."""
-        return "N'{}'".format(path.replace("'", "''").replace("%", "%%"))
 
     def has(self, *more: str, final_may_be_index: bool) -> SQL:
         sql, params = self.entry(*more, final_may_be_index=final_may_be_index)
@@ -336,41 +331,118 @@ def _contained_by(alias: str, value: Any, connection: DatabaseWrapper) -> SQL:
 
 # Constructors
 
-
-def _json_value(node: Any, compiler: SQLCompiler) -> SQL:
-    """Return a value as JSON_OBJECT and JSON_ARRAY are to take it: JSON as JSON, a condition as true or false."""
-    sql, params = compiler.compile(node)
-    field = node._output_field_or_none
-    if isinstance(field, JSONField) and not isinstance(node, (functions.JSONObject, *_array)):
-        return f"JSON_QUERY({sql})", params
-    if isinstance(field, BooleanField) and not isinstance(node, Col):
-        return f"CAST({sql} AS bit)", params
-    return sql, params
+_CONSTRUCTORS = (functions.JSONObject, functions.JSONArray)
 
 
 @implements(functions.JSONObject)
 def json_object(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    if not connection.features.has_json_object:
-        raise NotSupportedError("JSONObject() wants JSON_OBJECT, which SQL Server has since 2022.")
     sources = node.get_source_expressions()
+    keys = [json.dumps(key.value, ensure_ascii=False) for key in sources[::2]]
+    if not _is_native(node, connection):
+        return _joined("{", [f"{key}:" for key in keys], sources[1::2], "}", compiler, connection)
     pairs, params = [], []
     for key, value in zip(sources[::2], sources[1::2], strict=True):
         key_sql, key_params = compiler.compile(key)
-        value_sql, value_params = _json_value(value, compiler)
+        value_sql, value_params = _native_value(value, compiler)
         pairs.append(f"{key_sql}: {value_sql}")
         params += [*key_params, *value_params]
     return f"JSON_OBJECT({', '.join(pairs)})", params
 
 
-_array = (functions.JSONArray,) if hasattr(functions, "JSONArray") else ()
-
-
-@implements(*_array)
+@implements(functions.JSONArray)
 def json_array(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    if not connection.features.has_json_object:
-        raise NotSupportedError("JSONArray() wants JSON_ARRAY, which SQL Server has since 2022.")
-    values = [_json_value(source, compiler) for source in node.get_source_expressions()]
+    sources = node.get_source_expressions()
+    if not _is_native(node, connection):
+        return _joined("[", [""] * len(sources), sources, "]", compiler, connection)
+    values = [_native_value(source, compiler) for source in sources]
     null = " NULL ON NULL" if values else ""
     return f"JSON_ARRAY({', '.join(sql for sql, _ in values)}{null})", [
         param for _, params in values for param in params
     ]
+
+
+def _is_native(node: Any, connection: DatabaseWrapper) -> bool:
+    """Say whether JSON_OBJECT or JSON_ARRAY (SQL Server 2022) does it.
+
+    They take JSON by JSON_QUERY only, which gives NULL for a document that is a bare string, number or literal.
+    """
+    return connection.features.has_json_object and not any(
+        _is_json(source) and not isinstance(source, _CONSTRUCTORS) for source in node.get_source_expressions()
+    )
+
+
+def _is_json(node: Any) -> bool:
+    return isinstance(node._output_field_or_none, JSONField)
+
+
+def _native_value(node: Any, compiler: SQLCompiler) -> SQL:
+    """Return a value as JSON_OBJECT and JSON_ARRAY are to take it: a condition as true or false."""
+    sql, params = compiler.compile(node)
+    if isinstance(node, _CONSTRUCTORS) and not _is_native(node, compiler.connection):
+        return f"JSON_QUERY({sql})", params
+    if isinstance(node._output_field_or_none, BooleanField) and not isinstance(node, Col):
+        return f"CAST({sql} AS bit)", params
+    return sql, params
+
+
+def _joined(
+    opening: str,
+    heads: Sequence[str],
+    values: Sequence[Any],
+    closing: str,
+    compiler: SQLCompiler,
+    connection: DatabaseWrapper,
+) -> SQL:
+    """Write a document piece by piece, as text.
+
+    Not by a subquery with FOR JSON, in which aggregates and windows would not mean the rows outside.
+    """
+    pieces: list[str] = []
+    params: list[Any] = []
+    text = opening
+    for position, (head, value) in enumerate(zip(heads, values, strict=True)):
+        sql, value_params = _value_as_text(value, compiler, connection)
+        pieces += [_literal(f"{text}{',' if position else ''}{head}"), sql]
+        params += value_params
+        text = ""
+    return f"({' + '.join([*pieces, _literal(text + closing)])})", params
+
+
+def _value_as_text(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Return a value as it stands in JSON, by the type of its column."""
+    sql, params = compiler.compile(node)
+    field = node._output_field_or_none
+    field = getattr(field, "target_field", field)
+    data_type = "" if field is None else (field.cast_db_type(connection) or "").partition("(")[0].lower()
+    if _is_json(node):
+        text = sql if isinstance(node, _CONSTRUCTORS) else f"CAST({sql} AS nvarchar(max))"
+    elif isinstance(node, Value) and node.value is None:
+        return "N'null'", ()
+    else:
+        match data_type:
+            case "nvarchar" | "varchar" | "nchar" | "char" | "ntext" | "text":
+                text = f"N'\"' + STRING_ESCAPE(CAST({sql} AS nvarchar(max)), 'json') + N'\"'"
+            case "bit":
+                text = f"CASE CAST({sql} AS bit) WHEN 1 THEN N'true' WHEN 0 THEN N'false' END"
+            case "bigint" | "int" | "smallint" | "tinyint" | "numeric" | "decimal":
+                text = f"CAST({sql} AS nvarchar(max))"
+            case "double precision" | "float" | "real":
+                # Style 3 keeps all 17 digits.
+                text = f"CONVERT(nvarchar(max), CAST({sql} AS float), 3)"
+            case "date" | "time" | "datetime" | "datetime2" | "smalldatetime" | "datetimeoffset":
+                # Style 126 is ISO 8601 (https://learn.microsoft.com/sql/t-sql/functions/cast-and-convert-transact-sql).
+                text = f"N'\"' + CONVERT(nvarchar(max), {sql}, 126) + N'\"'"
+            case "uniqueidentifier":
+                text = f"N'\"' + LOWER(CAST({sql} AS nvarchar(36))) + N'\"'"
+            case _:
+                raise NotSupportedError(
+                    f"JSONObject() and JSONArray() can't write {node!r} as JSON here: "
+                    f"{f'its type is {data_type}' if data_type else 'it has no output_field'}. "
+                    "SQL Server 2022 and newer take any type where no JSON is among the values."
+                )
+    return f"ISNULL({text}, N'null')", params
+
+
+def _literal(text: str) -> str:
+    """Return text as a literal; Microsoft's parser takes no parameter for a path."""
+    return "N'{}'".format(text.replace("'", "''").replace("%", "%%"))
