@@ -821,7 +821,7 @@ class SQLDeleteCompiler(compiler.SQLDeleteCompiler, SQLCompiler):
     def _as_sql(self, query: Query) -> SQL:
         sql, params = super()._as_sql(query)
         if from_ := self.hinted_target(is_searched=query is self.query):
-            delete = f"DELETE FROM {self.quote_name_unless_alias(query.base_table)}"
+            delete = f"DELETE FROM {self.connection.ops.quote_name(query.base_table)}"
             sql = f"{delete} {from_}{sql.removeprefix(delete)}"
         return sql, params
 
