@@ -102,8 +102,8 @@ def _exact(name: str, odbc_type: int, user_type: int) -> list[tuple[Any, ...]]:
     ]  # fmt: skip
 
 
-# ODBC 3 type codes; SQL_DATETIME (9) is the verbose code of the types that were timestamps. In ODBC's order: by code, and
-# of those with one code what comes closest to it first. pyodbc takes the limits of text from the first row of a code:
+# ODBC 3 type codes; SQL_DATETIME (9) is the verbose code of the types that were timestamps. In ODBC's order: by code,
+# and of those with one code what comes closest to it first. pyodbc takes a code's limit from its first row:
 # https://learn.microsoft.com/en-us/sql/odbc/reference/syntax/sqlgettypeinfo-function#comments
 _ROWS: tuple[tuple[Any, ...], ...] = (
     _row("datetimeoffset", -155, 34, prefix="'", suffix="'", parameters="scale", searchable=_ALL, scale=(0, 7)),
