@@ -14,6 +14,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, connections, transaction
 
+from mssql.diagnostics import diagnose
 from mssql.explain import explain, take_plan
 from mssql.instrumentation import plan_capture, plan_source
 from mssql.instrumentation.attributes import ConnectionAttributes
@@ -556,6 +557,25 @@ def other_connection(plans: dict[str, Any]) -> Iterator[Any]:
         other.close()
 
 
+PAIRS = """
+SELECT one.note, COUNT(*) FROM backend_author AS one
+JOIN backend_author AS other ON other.note = one.note
+WHERE one.name <> %s GROUP BY one.note ORDER BY one.note"""
+
+
+@contextlib.contextmanager
+def last_plans_kept() -> Iterator[None]:
+    """The test database keeps the last actual plans."""
+    switch = "ALTER DATABASE SCOPED CONFIGURATION SET LAST_QUERY_PLAN_STATS = "
+    with connection.cursor() as cursor:
+        cursor.execute(switch + "ON")
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(switch + "OFF")
+
+
 @pytest.mark.django_db(transaction=True)
 class TestOnAServer:
     def test_the_rows_are_the_same_and_the_plan_is_there(
@@ -658,6 +678,67 @@ class TestOnAServer:
         assert "backend_author" in {
             item.object.table for item in statement.plan.plan.operators() if item.object
         }
+
+    @pytest.mark.parametrize("when", ["always", "slow"])
+    def test_the_last_actual_plan_is_taken_where_the_database_keeps_it(
+        self, when: str, observed: list[Statement]
+    ) -> None:
+        """After the fact, off the request's thread: the rows of that very execution, and no message more for it."""
+        Author.objects.bulk_create([Author(name=f"Author {n}", note=str(n % 3)) for n in range(300)])
+        with last_plans_kept(), other_connection({"when": when, "slow_ms": 0, "source": "cached"}) as other:
+            with other.cursor() as cursor:
+                cursor.execute(PAIRS, ["Author 7"])
+                assert len(cursor.fetchall()) == 3
+            plan_capture._worker.join()
+            # What comes later changes nothing in what is known of that execution.
+            Author.objects.all().delete()
+            (statement,) = observed
+        captured: CapturedPlan = statement.plan
+        assert captured.source == "last actual"
+        assert captured.plan.is_actual
+        operators = list(captured.plan.operators())
+        assert operators[0].actual_rows == 3
+        assert 299 in [item.actual_rows for item in operators if item.object]
+        assert captured.plan.statements[0].times is not None
+        assert all(item.elapsed_ms is None for item in operators)
+        assert plan_attributes(captured)["mssql.plan.source"] == "last actual"
+
+    def test_a_database_that_keeps_none_gives_the_cached_plan(self, observed: list[Statement]) -> None:
+        Author.objects.bulk_create([Author(name=f"Author {n}", note=str(n % 3)) for n in range(300)])
+        with other_connection({"when": "always", "source": "cached"}) as other, other.cursor() as cursor:
+            cursor.execute(PAIRS, ["Author 7"])
+            cursor.fetchall()
+        plan_capture._worker.join()
+        (statement,) = observed
+        assert statement.plan.source == "cached"
+        assert not statement.plan.plan.is_actual
+        assert list(statement.plan.plan.operators())
+
+    def test_a_simple_statement_has_its_cached_plan_where_last_plans_are_kept(
+        self, authors: list[Author], observed: list[Statement]
+    ) -> None:
+        """Of an inexpensive statement the server keeps no operators; the cached plan tells more."""
+        with last_plans_kept(), other_connection({"when": "always", "source": "cached"}) as other:
+            with other.cursor() as cursor:
+                cursor.execute("SELECT name FROM backend_author WHERE id = %s", [authors[0].pk])
+                assert cursor.fetchone()[0] == "Author 0"
+            plan_capture._worker.join()
+        (statement,) = observed
+        assert statement.plan.source == "cached"
+        assert [item.object.table for item in statement.plan.plan.operators() if item.object] == [
+            "backend_author"
+        ]
+
+    def test_the_doctor_tells_whether_last_plans_are_kept(self, transactional_db: None) -> None:
+        def told() -> tuple[str, str]:
+            (check,) = [each for each in diagnose("default") if each.name == "last actual plans"]
+            return check.value, check.advice
+
+        value, advice = told()
+        assert value == "not kept"
+        assert "ALTER DATABASE SCOPED CONFIGURATION SET LAST_QUERY_PLAN_STATS = ON" in advice
+        with last_plans_kept():
+            assert told() == ("kept (LAST_QUERY_PLAN_STATS is on)", "")
 
     def test_what_the_server_refuses_is_told(self, authors: list[Author]) -> None:
         with pytest.raises(PlanUnavailable, match="no_such_table"):
