@@ -31,7 +31,28 @@ _OUT_OF_RANGE = {
 ENDS_TRANSACTION = frozenset({235, 241, 242, 245, 293, 295, 8114, 8169, 1205, 3951, 3960, 3961})
 # These end the batch only.
 ENDS_BATCH = frozenset(
-    {3609, 102, 137, 156, 195, 207, 208, 213, 2812, 3930, 3952, 4104, 4121, 8116, 8120, 40000}
+    {
+        3609,
+        102,
+        137,
+        156,
+        195,
+        207,
+        208,
+        213,
+        2812,
+        3930,
+        3952,
+        4104,
+        4121,
+        8116,
+        8120,
+        8121,
+        8124,
+        8127,
+        8161,
+        40000,
+    }
 )
 # After these SQL Server adds message 3621, "The statement has been terminated."
 TERMINATES_STATEMENT = frozenset({220, 334, 512, 515, 547, 2601, 2627, 2628, 8115, 8134, 8152, 8672})

@@ -8,7 +8,7 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
-from sqlserver_standin.tsql.expressions import FUNCTIONS
+from sqlserver_standin.tsql.expressions import FUNCTIONS, descendants
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator, _ordered
 from sqlserver_standin.tsql.types import BIGINT, FLOAT, INT, describe, family, is_string, pg_type
@@ -51,8 +51,26 @@ def _argument(work: QueryTranslator, node: ast.Call, position: int = 0) -> Value
     _check_place(work, node)
     if node.over is not None:
         return work.value(node.arguments[position])
+    _check_outer_references(work, node.arguments[position])
     with work.inside("aggregate"):
         return work.value(node.arguments[position])
+
+
+def _check_outer_references(work: QueryTranslator, argument: ast.Node) -> None:
+    """An aggregate of a column of a query around this one is that query's, so it can't have one of this one too."""
+    found = [
+        column
+        for each in descendants(argument)
+        if isinstance(each, ast.ColumnName) and (column := work.scope.find(each.parts)) is not None
+    ]
+    outer = any(depth for _, _, depth in found)
+    if outer and len({column.sql for column, _, _ in found}) > 1:
+        raise SqlError(
+            8124,
+            "Multiple columns are specified in an aggregated expression containing an outer reference. If an "
+            "expression being aggregated contains an outer reference, then that outer reference must be the only "
+            "column referenced in the expression.",
+        )
 
 
 def _window(work: QueryTranslator, node: ast.Call) -> str:
@@ -215,6 +233,13 @@ FUNCTIONS["CHECKSUM_AGG"] = _checksum_agg
 
 
 def _grouping(work: QueryTranslator, node: ast.Call) -> Value:
+    for position, argument in enumerate(node.arguments, 1):
+        if work.key(argument) not in work.state.group_keys:
+            raise SqlError(
+                8161,
+                f"Argument {position} of the {node.name} function does not match any of the expressions in the GROUP "
+                "BY clause.",
+            )
     listed = ", ".join(work.value(argument).sql for argument in node.arguments)
     if node.name == "GROUPING":
         return Value(f"grouping({listed})::int2", types.TINYINT, nullable=False)

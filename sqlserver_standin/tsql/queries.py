@@ -89,6 +89,10 @@ class _SelectState:
     lockable: bool = True
 
 
+# The clauses that see groups of rows and not rows.
+_GROUPED_CLAUSES = ("select", "having", "order")
+
+
 def _row_lock(hints: Sequence[str]) -> tuple[str, str]:
     """The strength of FOR … that table hints ask for ("" for none), and what to do about locked rows."""
     strength = "UPDATE" if _WRITE_LOCKS & set(hints) else "SHARE" if _SHARED_LOCKS & set(hints) else ""
@@ -180,6 +184,15 @@ class QueryTranslator(ExpressionTranslator):
             return tuple(self.key(each) for each in node)
         return node
 
+    def column(self, node: ast.ColumnName) -> Value:
+        """A column; one of a grouped query around this one is grouped by, or is all that an aggregate is of."""
+        found = self.scope.find(node.parts)
+        if found is not None and found[2] and self.clause != "aggregate":
+            scope = self.scope.outward(found[2])
+            if scope.group_keys is not None and ("column", found[0].sql) not in scope.group_keys:
+                self._not_grouped(found[0], found[1], scope.clause)
+        return super().column(node)
+
     # -- queries as values -----------------------------------------------------------------------------------
 
     @contextmanager
@@ -197,11 +210,15 @@ class QueryTranslator(ExpressionTranslator):
                 130,
                 "Cannot perform an aggregate function on an expression containing an aggregate or a subquery.",
             )
-        state, clause = self.state, self.clause
+        state, clause, scope = self.state, self.clause, self.scope
+        around = scope.group_keys, scope.clause
+        if state.grouped and clause in _GROUPED_CLAUSES:
+            scope.group_keys, scope.clause = state.group_keys, clause
         try:
             yield
         finally:
             self.state, self.clause = state, clause
+            scope.group_keys, scope.clause = around
 
     def query_value(self, query: ast.Query) -> Value:
         with self._subquery():
@@ -444,8 +461,10 @@ class QueryTranslator(ExpressionTranslator):
         state.grouped = bool(select.grouping) or select.having is not None or aggregated
         windowed = any(has_window(item.expression) for item in select.items)
         state.lockable = not (state.grouped or select.distinct or windowed)
-        from_sql = f" FROM {self.source(select.source)}" if select.source is not None else ""
-        where_sql = ""
+        from_sql = where_sql = ""
+        if select.source is not None:
+            with self.inside("from"):
+                from_sql = f" FROM {self.source(select.source)}"
         if select.where is not None:
             with self.inside("where"):
                 where_sql = f" WHERE {self.condition(select.where)}"
@@ -550,9 +569,8 @@ class QueryTranslator(ExpressionTranslator):
             raise SqlError(263, "Must specify table to select from.")
         for relation in relations:
             for column in relation.columns:
-                node = ast.ColumnName((relation.name, column.name))
                 if self.state.grouped and ("column", column.sql) not in self.state.group_keys:
-                    self._not_grouped(node, column, relation, "select")
+                    self._not_grouped(column, relation, "select")
                 yield Output(column.name, column.value(), ("column", column.sql), column.identity)
 
     # -- GROUP BY --------------------------------------------------------------------------------------------
@@ -617,7 +635,7 @@ class QueryTranslator(ExpressionTranslator):
         if isinstance(node, ast.ColumnName):
             found = self.scope.find(node.parts)
             if found is not None and found[2] == 0:
-                self._not_grouped(node, found[0], found[1], clause)
+                self._not_grouped(found[0], found[1], clause)
             return
         if isinstance(node, ast.Call) and node.name in _FIRST_ARGUMENT_IS_A_WORD:
             for argument in node.arguments[1:]:
@@ -627,7 +645,7 @@ class QueryTranslator(ExpressionTranslator):
             self.check_grouped(child, clause)
 
     @staticmethod
-    def _not_grouped(node: ast.ColumnName, column: RelationColumn, relation: Relation, clause: str) -> None:
+    def _not_grouped(column: RelationColumn, relation: Relation, clause: str) -> None:
         name = f"{relation.name}.{column.name}"
         if clause == "order":
             raise SqlError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.events import SqlError
@@ -81,6 +82,10 @@ class Scope:
 
     parent: Scope | None = None
     relations: list[Relation] = field(default_factory=list)
+    group_keys: set[Any] | None = None
+    """While a query inside a grouped one is translated: what the grouped one's columns must be among."""
+    clause: str = ""
+    """Where in the grouped query that query stands."""
 
     def add(self, relation: Relation) -> None:
         for other in self.relations:
@@ -122,6 +127,14 @@ class Scope:
                 raise SqlError(207, f"Invalid column name '{parts[-1]}'.")
             scope, depth = scope.parent, depth + 1
         return None
+
+    def outward(self, depth: int) -> Scope:
+        """The scope of the query that stands ``depth`` queries outward."""
+        scope = self
+        for _ in range(depth):
+            assert scope.parent is not None
+            scope = scope.parent
+        return scope
 
     def column(self, parts: tuple[str, ...]) -> RelationColumn:
         """The column that ``parts`` names, or SQL Server's error."""

@@ -94,7 +94,7 @@ def test_text_sorts_and_groups_without_case(client: Client) -> None:
         ("SELECT 1 UNION ALL SELECT 2.5 ORDER BY 1", [(Decimal("1.0"),), (Decimal("2.5"),)]),
         ("SELECT 'a' UNION SELECT N'A'", [("a",)]),
         ("SELECT id AS c FROM product UNION SELECT product_id FROM line ORDER BY id DESC", [(3,), (2,), (1,)]),
-        ("SELECT 0 - id AS id, id AS c FROM line UNION SELECT 9, 9 ORDER BY id", [(-3, 3), (-2, 2), (-1, 1), (9, 9)]),
+        ("SELECT 0 - id AS id, id AS c FROM product UNION SELECT 9, 9 ORDER BY id", [(-3, 3), (-2, 2), (-1, 1), (9, 9)]),
         ("SELECT NULL UNION ALL SELECT CAST('2020-01-01' AS date)", [(None,), (datetime.date(2020, 1, 1),)]),
         ("WITH n AS (SELECT 1 AS v UNION ALL SELECT v + 1 FROM n WHERE v < 4) SELECT SUM(v) FROM n", [(10,)]),
         ("WITH a(x) AS (SELECT id FROM product), b AS (SELECT x + 1 AS y FROM a) SELECT MAX(y) FROM b", [(4,)]),
@@ -151,6 +151,24 @@ REFUSALS = [
     ("SELECT kind FROM product GROUP BY kind ORDER BY price", 8127,
      'Column "product.price" is invalid in the ORDER BY clause because it is not contained in either an aggregate '
      "function or the GROUP BY clause."),
+    ("SELECT kind, (SELECT MAX(l.id) FROM line l WHERE l.id = p.id) FROM product p GROUP BY kind", 8120,
+     "Column 'p.id' is invalid in the select list because it is not contained in either an aggregate function or the "
+     "GROUP BY clause."),
+    ("SELECT kind FROM product p GROUP BY kind HAVING EXISTS (SELECT 1 FROM line l WHERE l.id = p.id)", 8121,
+     "Column 'p.id' is invalid in the HAVING clause because it is not contained in either an aggregate function or the "
+     "GROUP BY clause."),
+    ("SELECT kind FROM product p GROUP BY kind ORDER BY (SELECT MAX(l.id) FROM line l WHERE l.id = p.id)", 8127,
+     'Column "p.id" is invalid in the ORDER BY clause because it is not contained in either an aggregate function or '
+     "the GROUP BY clause."),
+    ("SELECT id, (SELECT price) FROM product GROUP BY id", 8120,
+     "Column 'product.price' is invalid in the select list because it is not contained in either an aggregate function "
+     "or the GROUP BY clause."),
+    ("SELECT kind, (SELECT SUM(p.price * l.id) FROM line l) FROM product p GROUP BY kind", 8124,
+     "Multiple columns are specified in an aggregated expression containing an outer reference. If an expression being "
+     "aggregated contains an outer reference, then that outer reference must be the only column referenced in the "
+     "expression."),
+    ("SELECT GROUPING(price) FROM product GROUP BY kind", 8161,
+     "Argument 1 of the GROUPING function does not match any of the expressions in the GROUP BY clause."),
     ("SELECT 1 FROM product GROUP BY (SELECT 1)", 144,
      "Cannot use an aggregate or a subquery in an expression used for the group by list of a GROUP BY clause."),
     ("SELECT 1 FROM product GROUP BY 1", 164,
