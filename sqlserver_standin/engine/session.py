@@ -181,11 +181,11 @@ class Session:
         self.errors: list[SqlError] = []
         self.nesting = 0
         self.trigger_depth = 0
+        self.clocks: list[Clock] = []
+        """Those of STATISTICS TIME that run now, of a procedure and of the statements in it."""
         self._reported: list[SqlError] = []
         self._local_schema_version = 0
         self._link_version: Hashable = None
-        self.clocks: list[Clock] = []
-        """Those of STATISTICS TIME that run now, of a procedure and of the statements in it."""
         self._lock_timeout_dirty = False
         self._cancelled = threading.Event()
         self._closed = False
@@ -282,19 +282,14 @@ class Session:
     def _schema_version(self) -> tuple[int, int]:
         return (self.instance.schema_version(self._database.name), self._local_schema_version)
 
-    def schema_changed(self, *, local: bool = False, only_added: bool = False) -> None:
+    def schema_changed(self, *, local: bool = False) -> None:
         """After data definition; ``local`` for what only this session sees."""
         self._local_schema_version += 1
         if not local:
             self.instance.schema_changed(self._database.name)
-        before = self._schema_version()
 
-        expected = before[0]
     def set_setting(self, name: str, value: str) -> None:
-            expected += 1
         """A PostgreSQL setting that the function library reads."""
-        if (local or only_added) and self._schema_version()[0] == expected:
-            self.catalog.only_added(before)
         self.link.execute("SELECT set_config($1, $2, false)", [name.encode(), value.encode()])
 
     def use(self, name: str) -> Iterator[Event]:
