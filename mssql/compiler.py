@@ -37,6 +37,7 @@ from mssql.expressions import (
     with_values,
 )
 from mssql.hints import hints_of, with_clause, without_query_hints
+from mssql.nth_value import NumberedRows
 from mssql.operations import BINARY_PLACEHOLDER
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class LiftedRef(Expression):
 class SQLCompiler(compiler.SQLCompiler):
     connection: DatabaseWrapper
     for_index_key = False
+    has_nth_value = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -275,6 +277,8 @@ class SQLCompiler(compiler.SQLCompiler):
                 sql, params = self._compound_sql(combinator, order_by, sliced)
             elif self.qualify:
                 sql, params = self._qualified_sql(sliced)
+            elif self.has_nth_value:
+                sql, params = self._numbered_sql(extra_select, order_by, sliced)
             elif self.query.distinct_fields:
                 sql, params = self._distinct_on_sql(order_by, group_by, sliced)
             else:
@@ -497,6 +501,52 @@ class SQLCompiler(compiler.SQLCompiler):
         elif paging and "ORDER BY" not in result:
             result.append("ORDER BY (SELECT NULL)")
         return " ".join([*result, *paging]), (*params, *paging_params)
+
+    # The nth value of a window
+
+    def _numbered_sql(self, extra_select: list[Any], order_by: list[Any], sliced: bool) -> SQL:
+        if self.query.distinct_fields or self.query.select_for_update_of:
+            raise NotSupportedError(
+                "NthValue() can't stand beside distinct(fields) or select_for_update(of=…) on SQL Server."
+            )
+        self._lifted = {}
+        rows = NumberedRows(self.query)
+        columns: list[tuple[str, Sequence[Any]]] = []
+        for expression, _, alias in self.select:
+            parts = expression.get_cols() if isinstance(expression, ColPairs) else [expression]
+            for part in parts:
+                sql, params = self._selected_sql(rows.selected(part))
+                columns.append(
+                    (f"{sql} AS {self.connection.ops.quote_name(alias)}" if alias else sql, params)
+                )
+        terms = [term for expression, _ in order_by for term in order_terms(rows.outside(expression), self)]
+        if extra_select:
+            # DISTINCT orders by what it selects.
+            for number, (sql, params, direction) in enumerate(terms):
+                name = self.connection.ops.quote_name(f"__order{number}")
+                columns.append((f"{sql} AS {name}", params))
+                terms[number] = name, (), direction
+        inner, inner_params = rows.query.get_compiler(self.using, self.connection, self.elide_empty).as_sql(
+            with_limits=False, with_col_aliases=True
+        )
+        top, paging, paging_params = self._paging(sliced)
+        result = [
+            "SELECT",
+            *(["DISTINCT"] if self.query.distinct else []),
+            *top,
+            ", ".join(sql for sql, _ in columns),
+            f"FROM ({inner}) AS [numbered]",
+        ]
+        if terms:
+            result.append("ORDER BY " + ", ".join(f"{sql} {direction}" for sql, _, direction in terms))
+        elif paging:
+            result.append("ORDER BY (SELECT NULL)")
+        return " ".join([*result, *paging]), (
+            *chain.from_iterable(params for _, params in columns),
+            *inner_params,
+            *chain.from_iterable(params for _, params, _ in terms),
+            *paging_params,
+        )
 
     # EXPLAIN
 

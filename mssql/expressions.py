@@ -452,7 +452,7 @@ _NEED_ORDER = (
 @implements(expressions.Window)
 def window_(node: expressions.Window, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     if isinstance(node.source_expression, window.NthValue):
-        raise NotSupportedError("SQL Server has no NTH_VALUE.")
+        compiler.has_nth_value = True  # This SQL names it only: what is sent comes from mssql.nth_value.
     is_unordered = node.order_by is None or not node.order_by.get_source_expressions()
     if is_unordered and (isinstance(node.source_expression, _NEED_ORDER) or node.frame is not None):
         node = node.copy()
