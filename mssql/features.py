@@ -118,9 +118,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     can_rename_index = True
     supports_covering_indexes = True
     supports_nulls_distinct_unique_constraints = True
-    # SQL Server takes one path only from a table to another for what it does itself (error 1785); a model of two keys
-    # with a default is beyond it.
-    supports_on_delete_db_default = False
     # The predicate of a filtered index compares columns with constants
     # (https://learn.microsoft.com/sql/t-sql/statements/create-index-transact-sql).
     supports_functions_in_partial_indexes = False
@@ -301,10 +298,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
             },
             "Text without a limit is nvarchar(max), which is read as TextField.": {
                 "inspectdb.tests.InspectDBTestCase.test_char_field_unlimited",
-            },
-            "T-SQL has no NTH_VALUE, and no window over a window to make one of.": {
-                "expressions_window.tests.WindowFunctionTests.test_nth_returns_null",
-                "expressions_window.tests.WindowFunctionTests.test_nthvalue",
             },
             "HASHBYTES knows SHA-1, SHA-256 and SHA-512 only.": {
                 f"db_functions.text.test_sha{bits}.SHA{bits}Tests.test_{name}"

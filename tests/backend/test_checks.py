@@ -121,6 +121,8 @@ class TestCascades:
             ({"B.a": "DB_CASCADE", "C.b": "DB_SET_NULL", "C.a": "DB_CASCADE"}, {"C.a"}),
             ({"B.a": "DB_CASCADE", "C.b": "DB_CASCADE", "C.a": "DO_NOTHING"}, set()),
             ({"B.a": "DB_CASCADE", "B.other": "DB_SET_NULL"}, {"B.other"}),
+            ({"B.a": "DB_SET_DEFAULT", "C.b": "DB_CASCADE", "C.a": "DB_CASCADE"}, set()),
+            ({"B.a": "DB_CASCADE", "B.other": "DB_SET_DEFAULT"}, {"B.other"}),
             ({"A.a": "DB_CASCADE"}, {"A.a"}),
             ({"A.a": "DB_SET_NULL"}, {"A.a"}),
         ],
@@ -196,18 +198,28 @@ class TestCascades:
             class Meta:
                 app_label = "backend"
 
+        class Gift(models.Model):  # noqa: DJ008
+            box = models.ForeignKey(Box, models.DB_SET_DEFAULT, db_default=models.Value(1))
+
+            class Meta:
+                app_label = "backend"
+
         with connection.schema_editor() as editor:
-            for model in (Box, Item, Label):
+            for model in (Box, Item, Label, Gift):
                 editor.create_model(model)
         try:
-            box = Box.objects.create()
+            default, box = Box.objects.create(), Box.objects.create()
             Item.objects.create(box=box)
             label = Label.objects.create(box=box)
+            gift = Gift.objects.create(box=box)
+            assert (default.pk, gift.box_id) == (1, box.pk)
             Box.objects.filter(pk=box.pk).delete()
             assert not Item.objects.exists()
             label.refresh_from_db()
             assert label.box_id is None
+            gift.refresh_from_db()
+            assert gift.box_id == default.pk
         finally:
             with connection.schema_editor() as editor:
-                for model in (Label, Item, Box):
+                for model in (Gift, Label, Item, Box):
                     editor.delete_model(model)
