@@ -7,32 +7,46 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from tests.django_suite.apps import ALL_APPS, FURTHER_APPS, PEER_APPS
-from tests.django_suite.run import RESULTS, ROOT
+from tests.django_suite.apps import ALL_APPS, PEER_APPS
+from tests.django_suite.flags import FLAG_REASONS
+from tests.django_suite.run import RESULTS, ROOT, STATEMENTS, VERSIONS, app_of
+from tests.tsql_check import judge
+from tests.tsql_parser import ParserUnavailable, TSqlParser
 
 TARGET = ROOT / "docs" / "django-suite.md"
+PEER_EXCLUSIONS = ROOT / "tests" / "django_suite" / "peer_exclusions.txt"
 
-# mssql-django's own list (185 tests, 7 more for regular expressions), and its flags counted on Django 5.2.19.
-PEER = {"excluded": 192, "flags": 266}
-
-_FLAG_REASONS = ("Database has feature(s)", "Database doesn't support feature(s)")
+LACKING = "Database doesn't support"
+HAVING = "Database has feature(s) "
+"""How the reasons of Django's skipUnlessDBFeature() and skipIfDBFeature() begin."""
 
 HEAD = """\
 # Django's own test suite
 
 `make django-tests` (with `APPS="…"` and `DJANGO=5.2|6.0|6.1`) takes Django's tests from its source distribution and
-runs them with this backend, on the stand-in or on the server that `MSSQL_HOST` names. This page is written by
-`python -m tests.django_suite.report` from the results of the last runs; an app that was not run is not in its tables.
+runs them with this backend, on the stand-in or on the server that `MSSQL_HOST` names. It makes an environment of its
+own below `var/django-suite` for each version of Python; Django 6 wants 3.12 or newer, which is looked for on PATH and
+in pyenv. This page is written by `python -m tests.django_suite.report` from the results of the last runs.
 
-*Skipped by flag*: Django's tests name the database features that they need. *Excluded*: tests that
-`DatabaseFeatures.django_test_skips` names, each with its reason below. mssql-django 2.0 excludes {excluded} tests on
-Django 5.2 and its flags skip about {flags} more.
+*Skipped by flag*: Django's tests name the features that a database must have, or must not have. *Excluded*: tests that
+`DatabaseFeatures.django_test_skips` names. Each reason stands [below](#excluded-tests-and-why). *Skipped otherwise*:
+tests of other databases and of caches, browsers and servers that are not here. *Expected failures* are Django's own.
 """
+
+PEER_ROW = (
+    "| mssql-django 2.0 on Django 5.2, by its own figures | {apps} | ≈ 6,200 | more than 5,400 | about 266 | "
+    "{excluded} | ≈ 500 | | |"
+)
+"""Its README and test settings; the flags were counted from the decorators in Django's tests, both kinds, and the
+exclusions are its list of 185 tests and 7 of regular expressions."""
+
+NO_REASON = "**no reason given**"
+
+COLUMNS = ("passed", "flag", "excluded", "other", "expected", "failed")
 
 
 @dataclass
@@ -42,89 +56,216 @@ class AppResult:
     counts: Counter[str] = field(default_factory=Counter)
     excluded: dict[str, str] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
-    flags: Counter[str] = field(default_factory=Counter)
-    version: str = ""
+    lacking: Counter[str] = field(default_factory=Counter)
+    having: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class VersionResult:
+    """The results of the apps under one version of Django."""
+
+    django: str = ""
+    apps: dict[str, AppResult] = field(default_factory=dict)
+
+    def total(self) -> Counter[str]:
+        return sum((result.counts for result in self.apps.values()), Counter())
 
 
 def main() -> int:
-    sections = [HEAD.format(**PEER)]
-    exclusions: dict[str, set[str]] = {}
-    flags: Counter[str] = Counter()
-    for folder in sorted(path for path in RESULTS.iterdir() if path.is_dir()):
-        results = dict(read(folder))
-        sections.append(version_section(folder.name, results))
-        for result in results.values():
-            flags.update(result.flags)
-            for test, reason in result.excluded.items():
-                exclusions.setdefault(reason, set()).add(test)
-    sections.append(exclusion_section(exclusions))
-    sections.append(flag_section(flags))
-    TARGET.write_text("\n".join(sections), encoding="utf-8")
+    results = {version: read(version) for version in VERSIONS}
+    sections = [
+        HEAD,
+        summary(results),
+        statement_section(),
+        exclusion_section(results),
+        flag_section(results),
+        *(version_section(version, result) for version, result in results.items()),
+    ]
+    text = "\n".join(sections)
+    TARGET.write_text(text, encoding="utf-8")
+    if NO_REASON in text:
+        print("tests/django_suite/flags.py lacks the reason of a flag", file=sys.stderr)
+        return 1
     return 0
 
 
-def read(folder: Path) -> Iterator[tuple[str, AppResult]]:
-    """Yield each app's results, in the order of their names."""
-    for path in sorted(folder.glob("*.json")):
-        if path.stem not in ALL_APPS:
-            continue
-        report = json.loads(path.read_text(encoding="utf-8"))
-        result = AppResult(version=report["django"])
-        for test, outcome in report["tests"].items():
-            kind, detail = outcome["outcome"], outcome["detail"]
-            if kind == "skipped":
-                kind = "flag" if detail.startswith(_FLAG_REASONS) else "other"
-                if kind == "flag":
-                    result.flags[detail.rpartition("feature(s) ")[2]] += 1
-            elif kind == "excluded":
-                result.excluded[test] = detail
-            elif kind == "failed":
-                result.failed.append(test)
-            result.counts[kind] += 1
-        yield path.stem, result
+def read(version: str) -> VersionResult:
+    """Read the results of the apps, in the order of their names."""
+    found = VersionResult()
+    for path in sorted((RESULTS / version).glob("*.json")):
+        if path.stem in ALL_APPS:
+            report = json.loads(path.read_text(encoding="utf-8"))
+            found.django = report["django"]
+            found.apps[path.stem] = _app_result(report["tests"])
+    return found
 
 
-def version_section(version: str, results: dict[str, AppResult]) -> str:
-    total: Counter[str] = Counter()
-    rows = []
-    for app, result in results.items():
-        total.update(result.counts)
-        rows.append(f"| {app} | {_cells(result.counts)} |")
-    exact = next(iter(results.values())).version if results else version
-    missing = [app for app in ALL_APPS if app not in results]
+def _app_result(tests: dict[str, dict[str, str]]) -> AppResult:
+    result = AppResult()
+    for test, outcome in tests.items():
+        kind, detail = outcome["outcome"], outcome["detail"]
+        if kind == "skipped" and detail.startswith(LACKING):
+            kind = "flag"
+            result.lacking[detail.partition("feature(s): ")[2]] += 1
+        elif kind == "skipped" and detail.startswith(HAVING):
+            kind = "flag"
+            result.having[detail.removeprefix(HAVING)] += 1
+        elif kind == "skipped":
+            kind = "other"
+        elif kind == "excluded":
+            result.excluded[test] = detail
+        elif kind == "failed":
+            result.failed.append(test)
+        result.counts[kind] += 1
+    return result
+
+
+def summary(results: dict[str, VersionResult]) -> str:
     lines = [
-        f"## Django {exact}",
-        "",
-        f"{len(results)} of {len(PEER_APPS) + len(FURTHER_APPS)} apps.",
-        "",
-        "| app | run | passed | skipped by flag | excluded | skipped by Django | expected failures | failed |",
-        "|---|---|---|---|---|---|---|---|",
-        *rows,
-        f"| **all** | {_cells(total)} |",
-        "",
+        "| | apps | run | passed | skipped by flag | excluded | skipped otherwise | expected failures | failed |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    if failed := [test for result in results.values() for test in result.failed]:
-        lines += ["Failed:", "", *(f"- `{test}`" for test in failed), ""]
-    if missing and results:
-        lines += [f"Not run: {', '.join(missing)}.", ""]
-    return "\n".join(lines)
+    lines += [
+        f"| Django {result.django} | {len(result.apps)} | {_cells(result.total())} |"
+        for result in results.values()
+        if result.apps
+    ]
+    excluded = sum(peer_exclusions().values())
+    return "\n".join([*lines, PEER_ROW.format(apps=len(PEER_APPS), excluded=excluded), ""])
 
 
 def _cells(counts: Counter[str]) -> str:
-    kinds = ("passed", "flag", "excluded", "other", "expected", "failed")
-    return " | ".join(str(number) for number in (sum(counts.values()), *(counts[kind] for kind in kinds)))
+    return " | ".join(f"{number:,}" for number in (counts.total(), *(counts[kind] for kind in COLUMNS)))
 
 
-def exclusion_section(exclusions: dict[str, set[str]]) -> str:
-    lines = ["## Excluded tests and why", ""]
-    for reason, tests in sorted(exclusions.items()):
-        lines += [f"- {reason}", *(f"    - `{test}`" for test in sorted(tests))]
+def peer_exclusions() -> Counter[str]:
+    """Count the tests that mssql-django excludes, per app."""
+    lines = PEER_EXCLUSIONS.read_text(encoding="utf-8").splitlines()
+    return Counter(app_of(line) for line in lines if line and not line.startswith("#"))
+
+
+# The statements that were sent
+
+
+def statement_section() -> str:
+    lines = ["## The statements under Microsoft's parser", ""]
+    try:
+        parser = TSqlParser()
+    except ParserUnavailable as error:
+        return "\n".join([*lines, f"Not checked: {error}", ""])
+    lines += [
+        "Each distinct statement that the runs sent to the stand-in was parsed by Microsoft's own T-SQL parser "
+        "(ScriptDom). Its grammar ends with SQL Server 2019; a statement with newer syntax counts as right when all "
+        "else in it parses.",
+        "",
+        "| Django | distinct statements | parsed | for newer servers | refused |",
+        "|---|---|---|---|---|",
+    ]
+    newer: dict[str, dict[str, str]] = defaultdict(dict)
+    refused: dict[str, str] = {}
+    for version in VERSIONS:
+        counts: Counter[str] = Counter()
+        for sql, label in statements(version):
+            verdict = judge(parser, sql)
+            if verdict.version:
+                newer[verdict.version].setdefault(sql, label)
+            elif verdict.errors:
+                refused.setdefault(sql, f"`{label}`: {'; '.join(verdict.errors)}")
+            counts["newer" if verdict.version else "refused" if verdict.errors else "parsed"] += 1
+        if counts:
+            numbers = (counts.total(), counts["parsed"], counts["newer"], counts["refused"])
+            lines.append(f"| {version} | {' | '.join(f'{number:,}' for number in numbers)} |")
+    for server, texts in newer.items():
+        lines += ["", f"For {server} and newer:", ""]
+        lines += [f"- `{label}`:\n  `` {' '.join(sql.split())} ``" for sql, label in texts.items()]
+    if refused:
+        lines += ["", "Refused:", ""]
+        lines += [f"- {why}\n  `` {' '.join(sql.split())} ``" for sql, why in refused.items()]
     return "\n".join([*lines, ""])
 
 
-def flag_section(flags: Counter[str]) -> str:
-    lines = ["## Features that the skipped tests want", "", "| feature | tests, all versions |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {number} |" for name, number in flags.most_common()), ""])
+def statements(version: str) -> Iterator[tuple[str, str]]:
+    """Yield the distinct statements of a version's runs, each with the test that sent it first."""
+    seen: set[str] = set()
+    for path in sorted((STATEMENTS / version).glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            if entry["sql"] not in seen:
+                seen.add(entry["sql"])
+                yield entry["sql"], entry["label"]
+
+
+# What did not run, and why
+
+
+def exclusion_section(results: dict[str, VersionResult]) -> str:
+    versions: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for version, result in results.items():
+        for app in result.apps.values():
+            for test, reason in app.excluded.items():
+                versions[reason][test].append(version)
+    run = [version for version, result in results.items() if result.apps]
+    lines = ["## Excluded tests and why", ""]
+    for reason, tests in sorted(versions.items()):
+        lines.append(f"- {reason}")
+        for test, where in sorted(tests.items()):
+            only = "" if where == run else f" ({', '.join(where)})"
+            lines.append(f"    - `{test}`{only}")
+    return "\n".join([*lines, ""])
+
+
+def flag_section(results: dict[str, VersionResult]) -> str:
+    run = [version for version, result in results.items() if result.apps]
+    heads = [f"| {' | '.join(run)} |", f"|{'---|' * len(run)}"]
+
+    def rows(kind: str) -> Iterator[tuple[str, str]]:
+        counts: dict[str, Counter[str]] = {
+            version: sum((getattr(app, kind) for app in results[version].apps.values()), Counter())
+            for version in run
+        }
+        names = sorted(
+            set().union(*counts.values()), key=lambda name: (-max(c[name] for c in counts.values()), name)
+        )
+        for name in names:
+            yield name, " | ".join(str(counts[version][name]) for version in run)
+
+    lines = ["## Tests skipped by flag", "", "That want a feature which SQL Server has not:", ""]
+    lines += [f"| feature {heads[0]} why it is off |", f"|---{heads[1]}---|"]
+    for name, numbers in rows("lacking"):
+        # Of several flags that a test wants, those that are on need no reason.
+        reasons = [FLAG_REASONS[flag] for flag in name.split(", ") if flag in FLAG_REASONS]
+        lines.append(f"| `{name.replace(', ', '`, `')}` | {numbers} | {' '.join(reasons) or NO_REASON} |")
+    lines += ["", "That want a database without a feature, to see its refusal or its way around:", ""]
+    lines += [f"| feature {heads[0]}", f"|---{heads[1]}"]
+    lines += [f"| `{name}` | {numbers} |" for name, numbers in rows("having")]
+    return "\n".join([*lines, ""])
+
+
+def version_section(version: str, result: VersionResult) -> str:
+    if not result.apps:
+        return ""
+    peer = peer_exclusions() if version == "5.2" else None
+    head = (
+        "| app | run | passed | skipped by flag | excluded | skipped otherwise | expected failures | failed |"
+    )
+    rows = [
+        f"| {app} | {_cells(result.counts)} |" + ("" if peer is None else f" {peer[app]} |")
+        for app, result in result.apps.items()
+    ]
+    lines = [
+        f"## Django {result.django}",
+        "",
+        head + ("" if peer is None else " mssql-django excludes |"),
+        "|---" * (8 if peer is None else 9) + "|",
+        *rows,
+        f"| **all** | {_cells(result.total())} |" + ("" if peer is None else f" {peer.total()} |"),
+        "",
+    ]
+    if failed := [test for app in result.apps.values() for test in app.failed]:
+        lines += ["Failed:", "", *(f"- `{test}`" for test in failed), ""]
+    if missing := [app for app in ALL_APPS if app not in result.apps]:
+        lines += [f"Not run, or not in this version: {', '.join(missing)}.", ""]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
