@@ -138,7 +138,7 @@ class HintQuerySet(QuerySet[Any, Any]):
 def hints_of(query: Query) -> Hints:
     """The hints that a query carries, those of the parts of a compound query as well."""
     hints: Hints = getattr(query, ATTRIBUTE, NO_HINTS)
-    for part in query.combined_queries:
+    for part in getattr(query, "combined_queries", ()):  # Not of a RawQuery.
         hints |= Hints(query=hints_of(part).query)
     return hints
 

@@ -293,6 +293,10 @@ class TestStatements:
         assert "WITH (NOLOCK)" in sql
         assert sql.endswith(OPTION)
 
+    def test_raw_queries_have_none(self) -> None:
+        rows = Writer.objects.raw("SELECT id, name FROM backend_writer WITH (NOLOCK) ORDER BY name")
+        assert [row.name for row in rows] == ["Ann", "bob", "Cyd"]
+
     def test_a_method_of_the_queryset(self) -> None:
         queryset = HintQuerySet(Writer).filter(name="Ann").with_hints(table="NOLOCK", query="FAST 1")
         rows, sql = sent(lambda: list(queryset))
