@@ -81,7 +81,7 @@ class DefinitionStatements:
             raise
         if own:
             session.link.end("COMMIT")
-            session.schema_changed(only_added=True)
+            session.schema_changed(for_others=True)
         session.check_schema_version()
         yield Done(None, _COMMANDS.get(type(statement), ""))
 

@@ -7,12 +7,15 @@ import select
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import psycopg
 from psycopg import pq
 from psycopg.adapt import Transformer
 
 MOST_PREPARED = 256
+MOST_LASTING = 128
+MOST_REPEATED = 50
 _STATEMENT_SAVEPOINT = "s"
 _OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
 
@@ -56,24 +59,86 @@ class PostgresError(Exception):
 
 
 Value = bytes | None
-Command = tuple[str, Sequence[Value], Sequence[int] | None]
+
+
+class Command(NamedTuple):
+    """A statement with its parameters. ``lasting``: its prepared form stays valid when the schema changes."""
+
+    sql: str
+    values: Sequence[Value] = ()
+    formats: Sequence[int] | None = None
+    lasting: bool = False
+
+
+_SAVEPOINT = Command(f"SAVEPOINT {_STATEMENT_SAVEPOINT}", lasting=True)
+_RELEASE = Command(f"RELEASE SAVEPOINT {_STATEMENT_SAVEPOINT}", lasting=True)
+_ROLLBACK_TO_SAVEPOINT = Command(f"ROLLBACK TO SAVEPOINT {_STATEMENT_SAVEPOINT}", lasting=True)
+
+
+class PreparedStatements:
+    """The names of prepared statements. A text gets one when it comes a second time; the oldest lose theirs."""
+
+    def __init__(self, prefix: bytes, most: int) -> None:
+        self._prefix = prefix
+        self._most = most
+        self._names: OrderedDict[str, bytes] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._count = 0
+        self.abandoned: list[bytes] = []
+        """Names that PostgreSQL has still to forget."""
+
+    def take(self, sql: str) -> tuple[bytes | None, bool]:
+        """The name of the prepared statement for ``sql``, and whether it has to be prepared now."""
+        name = self._names.get(sql)
+        if name is not None:
+            self._names.move_to_end(sql)
+            return name, False
+        if sql not in self._seen:
+            self._seen[sql] = None
+            if len(self._seen) > self._most * 4:
+                self._seen.popitem(last=False)
+            return None, False
+        self._count += 1
+        name = b"%s%d" % (self._prefix, self._count)
+        self._names[sql] = name
+        if len(self._names) > self._most:
+            self.abandoned.append(self._names.popitem(last=False)[1])
+        return name, True
+
+    def discard(self, sql: str) -> None:
+        """It could not be prepared."""
+        self._names.pop(sql, None)
+
+    def abandon_all(self) -> None:
+        """None of them is valid any more."""
+        self.abandoned.extend(self._names.values())
+        self._names.clear()
+        self._seen.clear()
+
+
+def _encode(values: Sequence[object]) -> list[Value]:
+    return [None if value is None else str(value).encode() for value in values]
 
 
 class Link:
     """One PostgreSQL connection.
 
     In a transaction each statement runs behind a savepoint, because in SQL Server a failed statement undoes only
-    itself. BEGIN, SAVEPOINT and RELEASE travel in the same pipeline as the statement that needs them.
+    itself. BEGIN, SAVEPOINT and RELEASE travel in the same pipeline as the statement that needs them. What the engine
+    itself reads for a statement shares the statement's savepoint: the end of each subtransaction costs PostgreSQL time
+    in proportion to the tables that the transaction has made and locked so far.
     """
 
     def __init__(self, conninfo: str) -> None:
         self.connection = psycopg.connect(conninfo, autocommit=True)
         self._pg = self.connection.pgconn
-        self._prepared: OrderedDict[str, bytes] = OrderedDict()
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._names = 0
+        self._statements = PreparedStatements(b"p", MOST_PREPARED)
+        # The engine's own queries of the catalog, and SAVEPOINT: a change of the schema does not concern them.
+        self._lasting = PreparedStatements(b"l", MOST_LASTING)
         self._begin: str | None = None
         self._open_savepoint = False
+        # What has to be run again if the open savepoint is rolled back; None when that is not possible.
+        self._since_savepoint: list[Sequence[str]] | None = None
         self._undo_settings = False
         self.in_transaction = False
         self.transformer = Transformer(self.connection)
@@ -105,39 +170,51 @@ class Link:
         """Begin with the next statement."""
         self._begin = f"BEGIN ISOLATION LEVEL {isolation}"
         self.in_transaction = True
-        self._open_savepoint = False
+        self._forget_savepoint()
 
     def end(self, command: str) -> None:
         """COMMIT or ROLLBACK."""
         begun = self._begin is None
         self._begin = None
         self.in_transaction = False
-        self._open_savepoint = False
+        self._forget_savepoint()
         if begun:
-            self._direct(command, (), None)
+            self._direct(Command(command, lasting=True))
 
     def savepoint(self, name: str) -> None:
         """A savepoint of the user's, by its PostgreSQL name."""
-        self._pipeline([*self._entry(statement_savepoint=False), (f"SAVEPOINT {name}", (), None)])
+        self._pipeline([*self._entry(statement_savepoint=False), Command(f"SAVEPOINT {name}")])
 
     def rollback_to(self, name: str) -> None:
-        self._open_savepoint = False
-        self._pipeline([*self._entry(statement_savepoint=False), (f"ROLLBACK TO SAVEPOINT {name}", (), None)])
+        self._forget_savepoint()
+        self._pipeline([*self._entry(statement_savepoint=False), Command(f"ROLLBACK TO SAVEPOINT {name}")])
 
-    def _entry(self, *, statement_savepoint: bool) -> list[Command]:
-        """What has to go first in a transaction."""
+    def _forget_savepoint(self) -> None:
+        self._open_savepoint = self._undo_settings = False
+        self._since_savepoint = None
+
+    def _entry(self, *, statement_savepoint: bool, most_repeated: int = 0) -> list[Command]:
+        """What has to go first in a transaction.
+
+        A savepoint serves for more than one statement as long as all before the last can be repeated.
+        """
         commands: list[Command] = []
         if self._begin is not None:
-            commands.append((self._begin, (), None))
+            commands.append(Command(self._begin, lasting=True))
             self._begin = None
+        if self._undo_settings:
+            commands.append(_ROLLBACK_TO_SAVEPOINT)
+            self._undo_settings = False
         if self._open_savepoint:
-            if self._undo_settings:
-                commands.append((f"ROLLBACK TO SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None))
-            commands.append((f"RELEASE SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None))
-            self._open_savepoint = False
-        self._undo_settings = False
+            since = self._since_savepoint
+            if statement_savepoint and since is not None and len(since) <= most_repeated:
+                return commands
+            commands.append(_RELEASE)
+            self._forget_savepoint()
         if statement_savepoint:
-            commands.append((f"SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None))
+            commands.append(_SAVEPOINT)
+            self._open_savepoint = True
+            self._since_savepoint = []
         return commands
 
     # -- statements ------------------------------------------------------------------------------------------
@@ -150,14 +227,14 @@ class Link:
         before: Sequence[str] = (),
     ) -> pq.abc.PGresult:
         """Run one statement (after those of ``before``), all or nothing; raises PostgresError."""
-        commands: list[Command] = [(text, (), None) for text in before]
-        commands.append((sql, values, formats))
+        command = Command(sql, values, formats)
+        if not (self.in_transaction or before):
+            return self._direct(command)
+        commands = [*(Command(text) for text in before), command]
         if not self.in_transaction:
-            if not before:
-                return self._direct(sql, values, formats)
             return self._pipeline(commands)
         entry = self._entry(statement_savepoint=True)
-        self._open_savepoint = True
+        self._since_savepoint = None
         try:
             return self._pipeline(entry + commands)
         except PostgresError:
@@ -170,14 +247,15 @@ class Link:
         """Run a query on the catalog views. PostgreSQL takes their joins for tiny and would nest loops over them."""
         result = self.execute(sql, values, formats, ("SET LOCAL enable_nestloop = off",))
         # In a transaction the setting is undone before the next statement, with nothing else: this one only reads.
-        self._undo_settings = self.in_transaction
+        if self.in_transaction:
+            self._undo_settings = True
+            self._since_savepoint = []
         return result
 
     def execute_unbound(self, sql: str) -> pq.abc.PGresult:
         """Run a statement whose ``$n`` take no values: EXPLAIN (GENERIC_PLAN)."""
-        if self.in_transaction:
-            self._pipeline(self._entry(statement_savepoint=True))
-            self._open_savepoint = True
+        if self.in_transaction and (entry := self._entry(statement_savepoint=True)):
+            self._pipeline(entry)
         result = self._pg.exec_(sql.encode())
         if result.status in _OK:
             return result
@@ -190,10 +268,26 @@ class Link:
         if statements:
             self.execute(statements[-1], before=statements[:-1])
 
+    def define(self, statements: Sequence[str]) -> None:
+        """Data definition: like ``script()``, but many of them in a transaction share a savepoint.
+
+        Nobody has seen anything of theirs but that they succeeded, so they can be run again after one that fails.
+        """
+        if not self.in_transaction:
+            self.script(statements)
+        elif statements:
+            entry = self._entry(statement_savepoint=True, most_repeated=MOST_REPEATED)
+            try:
+                self._pipeline([*entry, *map(Command, statements)])
+            except PostgresError:
+                self._undo_statement()
+                raise
+            assert self._since_savepoint is not None
+            self._since_savepoint.append(statements)
+
     def rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[str | None, ...]]:
-        """A query of the engine's own, as text."""
-        encoded = [None if value is None else str(value).encode() for value in values]
-        result = self.execute(sql, encoded)
+        """A query of the engine's own, as text. It changes nothing, and its columns' types are ever the same."""
+        result = self._read(Command(sql, _encode(values), lasting=True))
         return [
             tuple(
                 None if (cell := result.get_value(row, column)) is None else cell.decode()
@@ -202,89 +296,85 @@ class Link:
             for row in range(result.ntuples)
         ]
 
+    def change(self, sql: str, values: Sequence[object]) -> None:
+        """A change of the engine's own."""
+        self.execute(sql, _encode(values))
+
+    def _read(self, command: Command) -> pq.abc.PGresult:
+        if not self.in_transaction:
+            return self._direct(command)
+        entry = self._entry(statement_savepoint=True, most_repeated=MOST_REPEATED)
+        try:
+            return self._pipeline([*entry, command]) if entry else self._direct(command)
+        except PostgresError:
+            self._undo_statement()
+            raise
+
     def _undo_statement(self) -> None:
-        self._open_savepoint = False
+        since = self._since_savepoint
+        self._forget_savepoint()
         if self._pg.transaction_status == pq.TransactionStatus.INERROR:
-            self._pipeline(
-                [
-                    (f"ROLLBACK TO SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None),
-                    (f"RELEASE SAVEPOINT {_STATEMENT_SAVEPOINT}", (), None),
-                ]
-            )
+            self._pipeline([_ROLLBACK_TO_SAVEPOINT, _RELEASE])
+            if since:
+                self._repeat(since)
+
+    def _repeat(self, scripts: Sequence[Sequence[str]]) -> None:
+        commands = [Command(statement) for script in scripts for statement in script]
+        try:
+            self._pipeline([*self._entry(statement_savepoint=True), *commands])
+        except PostgresError as error:
+            # Another transaction got in between: for a client, it has lost a deadlock.
+            raise PostgresError("40001", error.message, sql=error.sql) from error
+        self._since_savepoint = [*scripts]
 
     def forget_prepared(self) -> None:
         """After a change of the schema: results of prepared statements may have other columns now."""
-        if self._prepared:
-            self._prepared.clear()
-            self._seen.clear()
-            self._deallocate_all = True
+        self._statements.abandon_all()
 
-    _deallocate_all = False
-
-    def _prepared_name(self, sql: str) -> tuple[bytes | None, bool]:
-        """The name of the prepared statement for ``sql``, and whether it has to be prepared now."""
-        name = self._prepared.get(sql)
-        if name is not None:
-            self._prepared.move_to_end(sql)
-            return name, False
-        if sql not in self._seen:
-            self._seen[sql] = None
-            if len(self._seen) > MOST_PREPARED * 4:
-                self._seen.popitem(last=False)
-            return None, False
-        self._names += 1
-        name = b"p%d" % self._names
-        self._prepared[sql] = name
-        return name, True
-
-    def _evicted(self) -> Command | None:
-        if self._deallocate_all:
-            self._deallocate_all = False
-            return ("DEALLOCATE ALL", (), None)
-        if len(self._prepared) > MOST_PREPARED:
-            _, name = self._prepared.popitem(last=False)
-            return (f"DEALLOCATE {name.decode()}", (), None)
-        return None
-
-    def _direct(self, sql: str, values: Sequence[Value], formats: Sequence[int] | None) -> pq.abc.PGresult:
-        if self._deallocate_all or len(self._prepared) > MOST_PREPARED:
-            return self._pipeline([(sql, values, formats)])
+    def _direct(self, command: Command) -> pq.abc.PGresult:
+        if self._statements.abandoned or self._lasting.abandoned:
+            return self._pipeline([command])
         pg = self._pg
-        name, new = self._prepared_name(sql)
+        prepared = self._lasting if command.lasting else self._statements
+        name, new = prepared.take(command.sql)
         if new and name is not None:
-            result = pg.prepare(name, sql.encode())
+            result = pg.prepare(name, command.sql.encode())
             if result.status not in _OK:
-                del self._prepared[sql]
-                raise self._failure(result, sql)
+                prepared.discard(command.sql)
+                raise self._failure(result, command.sql)
         if name is not None:
             # Its annotation forgets NULL.
-            result = pg.exec_prepared(name, values, formats)  # type: ignore[arg-type]
+            result = pg.exec_prepared(name, command.values, command.formats)  # type: ignore[arg-type]
         else:
-            result = pg.exec_params(sql.encode(), values, None, formats)
+            result = pg.exec_params(command.sql.encode(), command.values, None, command.formats)
         if result.status not in _OK:
-            raise self._failure(result, sql)
+            raise self._failure(result, command.sql)
         return result
 
     def _pipeline(self, commands: Sequence[Command]) -> pq.abc.PGresult:
-        """Send all, then read all: one round trip."""
+        """Send all, then read all: one round trip. Answers the last one's result."""
         pg = self._pg
-        evicted = self._evicted()
-        if evicted is not None:
-            commands = [evicted, *commands]
         pg.enter_pipeline_mode()
         sent: list[str] = []
-        prepared_now: list[str] = []
+        prepared_now: list[tuple[PreparedStatements, str]] = []
         try:
-            for sql, values, formats in commands:
-                name, new = self._prepared_name(sql)
-                if name is None:
-                    pg.send_query_params(sql.encode(), values, None, formats)
+            for store in (self._statements, self._lasting):
+                for name in store.abandoned:
+                    pg.send_close_prepared(name)
+                    sent.append("")
+                store.abandoned.clear()
+            for command in commands:
+                sql = command.sql
+                store = self._lasting if command.lasting else self._statements
+                prepared, new = store.take(sql)
+                if prepared is None:
+                    pg.send_query_params(sql.encode(), command.values, None, command.formats)
                 else:
                     if new:
-                        pg.send_prepare(name, sql.encode())
-                        prepared_now.append(sql)
+                        pg.send_prepare(prepared, sql.encode())
+                        prepared_now.append((store, sql))
                         sent.append(sql)
-                    pg.send_query_prepared(name, values, formats)
+                    pg.send_query_prepared(prepared, command.values, command.formats)
                 sent.append(sql)
             pg.pipeline_sync()
             self._flush()
@@ -308,8 +398,8 @@ class Link:
                     pg.exit_pipeline_mode()
         if failure is not None:
             # Which of them were prepared before the failure isn't known; preparing again under a new name is right.
-            for sql in prepared_now:
-                self._prepared.pop(sql, None)
+            for store, sql in prepared_now:
+                store.discard(sql)
             raise failure
         if last is None:
             raise PostgresError("08006", "the connection to PostgreSQL was lost")

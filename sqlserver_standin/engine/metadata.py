@@ -168,9 +168,7 @@ def type_from_meta(meta: dict[str, Any]) -> SqlType:
 
 _TABLE_SQL = """
 SELECT c.oid, n.nspname, c.relname, c.relkind, d.description,
-       (SELECT string_agg(DISTINCT e.name, ',')
-          FROM pg_trigger t, LATERAL (VALUES ('insert', 4), ('delete', 8), ('update', 16)) e (name, bit)
-         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & e.bit <> 0),
+       CASE WHEN c.relhastriggers THEN sys_meta.trigger_events(c.oid) END,
        a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
        a.atthasdef, ad.description, dn.description,
        CASE WHEN a.attidentity <> ''
@@ -205,6 +203,9 @@ class SessionCatalog:
         self._seen_version = current_version()
         self._tables: dict[tuple[str, str], TableInfo | None] = {}
         self._translator_tables: dict[int, Table] = {}
+        self._object_names: set[tuple[str, str]] = set()
+        self._newest_object = 0
+        self._names_version: Hashable = None
 
     @property
     def version(self) -> Hashable:
@@ -356,6 +357,35 @@ class SessionCatalog:
         assert pg_sequence
         assert description
         return f"{quote(pg_schema)}.{quote(pg_sequence)}", type_from_meta(json.loads(description))
+
+    def is_taken(self, pg_schema: str, name: str) -> bool:
+        """Whether a table, view, sequence, procedure or constraint of that name is in the schema."""
+        if self._names_version != self._current_version():
+            self._object_names.clear()
+            self._newest_object = 0
+            self._names_version = self._current_version()
+        for schema, known, oid in self._rows(
+            "SELECT schema_name, name, oid FROM sys_meta.object_names($1::oid)", (self._newest_object,)
+        ):
+            assert schema
+            assert known
+            self._object_names.add((schema, known.lower()))
+            self._newest_object = max(self._newest_object, int(oid or 0))
+        return (pg_schema, pg_name(name).lower()) in self._object_names or (
+            pg_schema,
+            name.lower(),
+        ) in self._object_names
+
+    def still_holds(self, before: Hashable, but: TableInfo | None) -> None:
+        """What was known at that version of the schema holds now, too; the table may have got something new."""
+        if self._names_version == before:
+            self._names_version = self._current_version()
+        if self._seen_version == before:
+            self._seen_version = self._current_version()
+            if but is not None:
+                schema = "" if but.kind == "temp" else but.schema.lower()
+                self._tables.pop((schema, but.name.lower()), None)
+                self._translator_tables.pop(but.object_id, None)
 
     def schema_exists(self, name: str) -> str | None:
         """The PostgreSQL name of a schema."""

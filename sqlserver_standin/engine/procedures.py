@@ -225,16 +225,16 @@ class Procedures:
         if procedure == "sp_addextendedproperty":
             if exists:
                 raise sql_error(15233, name, label)
-            link.rows(
+            link.change(
                 "INSERT INTO sys_meta.extended_property VALUES ($1::int2, $2::int4, $3::int4, $4, $5)",
                 (*key, value),
             )
         elif not exists:
             raise sql_error(15217, name, label)
         elif procedure == "sp_updateextendedproperty":
-            link.rows(f"UPDATE sys_meta.extended_property SET value = $5 WHERE {condition}", (*key, value))
+            link.change(f"UPDATE sys_meta.extended_property SET value = $5 WHERE {condition}", (*key, value))
         else:
-            link.rows(f"DELETE FROM sys_meta.extended_property WHERE {condition}", key)
+            link.change(f"DELETE FROM sys_meta.extended_property WHERE {condition}", key)
         return
         yield
 
@@ -324,8 +324,12 @@ class Procedures:
         shown = current[0] if current[1] == "t" else "NULL"
         mode = str(arguments[1]).upper() if len(arguments) > 1 else "RESEED"
         if mode == "NORESEED":
-            most = session.link.rows(f"SELECT max({quote(column.pg_name)}) FROM {table.qualified}")[0][0]
-            yield Message(7998, text(7998, shown, most or "NULL"))
+            most = session.link.rows(f"SELECT max({quote(column.pg_name)})::text FROM {table.qualified}")[0][
+                0
+            ]
+            if "NO_INFOMSGS" not in statement.options:
+                yield Message(7998, text(7998, shown, most or "NULL"))
+                yield Message(2528, text(2528))
             return
         if mode != "RESEED":
             raise unsupported(f"DBCC CHECKIDENT (…, {mode})", statement.line)
@@ -334,18 +338,21 @@ class Procedures:
             new = int(value if isinstance(value, str) else self._evaluator.scalar(value, frame))
             # Until a row has been inserted the new value is the next one, afterwards its increment comes on top.
             called = current[1] == "t"
-            session.link.rows(
+            session.link.change(
                 "SELECT setval($1::regclass, $2::int8, $3::bool)",
                 (table.identity_sequence, new, "t" if called else "f"),
             )
         else:
-            session.link.rows(
+            session.link.change(
                 f"SELECT setval($1::regclass, max({quote(column.pg_name)})) FROM {table.qualified} "
                 f"HAVING max({quote(column.pg_name)}) > (SELECT last_value FROM {table.identity_sequence})",
                 (table.identity_sequence,),
             )
         if "NO_INFOMSGS" not in statement.options:
-            yield Message(7998, text(7998, shown, shown))
+            # https://learn.microsoft.com/sql/t-sql/database-console-commands/dbcc-checkident-transact-sql#result-sets
+            reseeded = len(arguments) > 2
+            yield Message(7989, text(7989, shown)) if reseeded else Message(7998, text(7998, shown, shown))
+            yield Message(2528, text(2528))
 
     # -- what drivers ask ------------------------------------------------------------------------------------
 

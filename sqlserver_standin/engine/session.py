@@ -62,6 +62,11 @@ _PG_ISOLATION = {
 }
 
 
+# Views that show a login without VIEW SERVER PERFORMANCE STATE its own session only:
+# https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-exec-sessions-transact-sql
+OWN_ROWS = ("dm_exec_sessions", "dm_exec_requests")
+
+
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
     """Who logged in, as the client said."""
@@ -228,6 +233,8 @@ class Session:
         if not self.is_sysadmin:
             permissions = security.permissions(self.client.login, self.database)
             self.set_setting("standin.permissions", ",".join(sorted(permissions)) or "none")
+            objects = security.object_permissions(self.client.login, self.database)
+            self.set_setting("standin.object_permissions", json.dumps(objects))
 
     @property
     def user_name(self) -> str:
@@ -236,6 +243,12 @@ class Session:
             return "dbo"
         user = self.instance.security.user(self.client.login, self.database)
         return user.name if user else "guest"
+
+    @property
+    def sees_others(self) -> bool:
+        """Whether the dynamic management views have rows of other sessions."""
+        needed = "VIEW SERVER PERFORMANCE STATE"
+        return self.is_sysadmin or needed in self.instance.security.permissions(self.client.login, self.database)
 
     def require(self, permission: str) -> None:
         """Refuse unless the login has a database's or the server's permission."""
@@ -250,7 +263,14 @@ class Session:
             return
         security = self.instance.security
         if table.schema in ("sys", "INFORMATION_SCHEMA"):
-            if table.name.lower().startswith(("dm_exec", "dm_tran", "dm_xe", "dm_os", "query_store")):
+            name = table.name.lower()
+            if name.startswith(("query_store", "database_query_store")):
+                needed = "VIEW DATABASE PERFORMANCE STATE"
+                if needed not in security.permissions(self.client.login, self.database):
+                    self.report(sql_error(262, needed, self.database))
+                    raise sql_error(297)
+            # Of sessions and requests a login sees its own.
+            elif name.startswith(("dm_exec", "dm_tran", "dm_xe", "dm_os")) and name not in OWN_ROWS:
                 needed = "VIEW SERVER PERFORMANCE STATE"
                 if needed not in security.permissions(self.client.login, self.database):
                     self.report(sql_error(300, needed, "server", "master"))
@@ -282,11 +302,21 @@ class Session:
     def _schema_version(self) -> tuple[int, int]:
         return (self.instance.schema_version(self._database.name), self._local_schema_version)
 
-    def schema_changed(self, *, local: bool = False) -> None:
-        """After data definition; ``local`` for what only this session sees."""
+    def schema_changed(
+        self, *, local: bool = False, for_others: bool = False, only_added_to: TableInfo | None = None
+    ) -> None:
+        """After data definition.
+
+        ``local``: only this session sees it. ``for_others``: this session has seen it already. ``only_added_to``:
+        the table is new or has something new, and nothing else is different.
+        """
+        before = self._schema_version()
         self._local_schema_version += 1
         if not local:
             self.instance.schema_changed(self._database.name)
+        # Unless another session's change has come in between.
+        if (for_others or only_added_to is not None) and self._schema_version()[0] == before[0] + 1:
+            self.catalog.still_holds(before, only_added_to)
 
     def set_setting(self, name: str, value: str) -> None:
         """A PostgreSQL setting that the function library reads."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine.metadata import ColumnInfo, TableInfo
-from sqlserver_standin.engine.names import pg_name, quote, quote_literal
+from sqlserver_standin.engine.names import quote, quote_literal
 from sqlserver_standin.errors import sql_error, unsupported
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
@@ -72,28 +72,7 @@ class Definer:
 
     def objects_named(self, pg_schema: str, name: str) -> bool:
         """Whether a table, view, sequence, procedure or constraint of that name is in the schema."""
-        rows = self._session.link.rows(
-            """SELECT 1 FROM pg_class c LEFT JOIN pg_description d
-                      ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
-                WHERE c.relnamespace = $1::regnamespace AND lower(c.relname) = lower($2::text)
-                  AND (c.relkind IN ('r', 'v') OR c.relkind = 'S' AND d.description IS NOT NULL
-                       OR c.relkind = 'i' AND d.description::jsonb ->> 'kind' <> 'INDEX')
-               UNION ALL
-               SELECT 1 FROM pg_constraint
-                WHERE connamespace = $1::regnamespace AND lower(conname) = lower($2::text) AND contype IN ('c', 'f')
-               UNION ALL
-               SELECT 1 FROM pg_proc WHERE pronamespace = $1::regnamespace AND lower(proname) = lower($2::text)
-               UNION ALL
-               SELECT 1 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-                 JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
-                      AND d.objsubid = a.attnum
-                WHERE c.relnamespace = $1::regnamespace AND a.atthasdef
-                  AND strpos(lower(d.description), lower($3::text)) > 0
-                  AND lower(d.description::jsonb -> 'default' ->> 'name') = lower($3::text)
-               LIMIT 1""",
-            (quote(pg_schema), pg_name(name), name),
-        )
-        return bool(rows)
+        return self._session.catalog.is_taken(pg_schema, name)
 
     def create_name(self, table: TableInfo) -> str:
         return quote(table.pg_name) if table.pg_schema == "pg_temp" else table.qualified
@@ -125,7 +104,7 @@ class Definer:
             statement.replace('"created": "now"', f'"created": "{self._session.now()}"', 1)
             for statement in statements
         ]
-        self._session.link.script(with_time)
+        self._session.link.define(with_time)
 
     @staticmethod
     def forget_properties(object_id: int) -> list[str]:

@@ -73,7 +73,7 @@ class Indexes(Definer):
         if table.pg_schema == "pg_temp" or table.kind == "temp":
             return pg_name(name, table.pg_name)
         taken = self._session.link.rows(
-            "SELECT 1 FROM pg_class WHERE relnamespace = $1::regnamespace AND lower(relname) = lower($2::text)",
+            "SELECT 1 FROM pg_class WHERE relnamespace = $1::regnamespace AND relname = $2::name",
             (quote(table.pg_schema), relation),
         )
         return pg_name(name, table.pg_name) if taken else relation
@@ -112,7 +112,7 @@ class Indexes(Definer):
                 values = self._session.duplicate_values(error.detail)
                 raise sql_error(1505, table.full_name, statement.index.name, values) from None
             raise
-        self._session.schema_changed()
+        self._session.schema_changed(only_added_to=table if existing is None else None)
 
     def _has_clustered(self, table: TableInfo) -> str | None:
         rows = self._session.link.rows(

@@ -85,7 +85,7 @@ class Tables(Definer):
         for constraint in constraints:
             if constraint.kind == "FOREIGN KEY":
                 self._constraints.add_foreign_key(table, constraint, "CREATE TABLE")
-        self._session.schema_changed()
+        self._session.schema_changed(only_added_to=table)
         return table
 
     def add_elements(self, statement: st.AlterTableAdd) -> None:
@@ -134,7 +134,7 @@ class Tables(Definer):
             if error.sqlstate == "23514":
                 raise self._session.check_conflict(error, "ALTER TABLE") from None
             raise
-        self._session.schema_changed()
+        self._session.schema_changed(only_added_to=table)
         for constraint in constraints:
             if constraint.kind == "FOREIGN KEY":
                 self._constraints.add_foreign_key(
@@ -143,7 +143,7 @@ class Tables(Definer):
                     "ALTER TABLE",
                     validate=statement.check_existing is not False,
                 )
-        self._session.schema_changed()
+        self._session.schema_changed(only_added_to=table)
 
     @staticmethod
     def _with_values(constraints: Sequence[st.Constraint], column: ColumnInfo) -> bool:
