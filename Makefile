@@ -7,7 +7,7 @@ DJANGO ?= 5.2
 APPS ?=
 PYTEST_ARGS ?=
 
-.PHONY: demo demo-check test lint format tsql-check django-tests bank clean
+.PHONY: demo demo-check test lint format tsql-check django-tests peer-tests bank clean
 
 # The stamp is newer than pyproject.toml once everything in it is installed.
 $(VENV)/.installed: pyproject.toml tools/odbc_driver_manager.py
@@ -39,6 +39,9 @@ tsql-check: $(VENV)/.installed  ## parse every statement of the last test run wi
 
 django-tests: $(VENV)/.installed  ## Django's own suite: APPS="basic lookup" DJANGO=5.2|6.0|6.1
 	$(BIN)/python -m tests.django_suite.run --django $(DJANGO) $(APPS)
+
+peer-tests: $(VENV)/.installed  ## the same suite with mssql-django, a client of the stand-in that nobody here wrote: APPS="basic lookup"
+	$(BIN)/python -m tests.django_suite.peer $(APPS)
 
 bank: $(VENV)/.installed  ## the full bank test: 8 threads, 4,000 transfers under deadlocks and cut connections
 	MSSQL_BANK_TRANSFERS=4000 $(BIN)/python -m pytest -s tests/faults/test_bank.py
