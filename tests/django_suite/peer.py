@@ -22,7 +22,7 @@ from tests.django_suite.peer_runner import REASON
 from tests.django_suite.run import CACHE, ROOT, django_source, keep_outcomes, server_environment
 
 VERSION = "5.2"
-RESULTS = CACHE / "results" / "mssql-django"
+RESULTS = CACHE / "mssql-django"
 APPS = """
     basic lookup queries aggregation annotations expressions bulk_create transactions schema introspection migrations
     db_functions model_fields select_for_update get_or_create
@@ -38,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     source = django_source(VERSION, Path(sys.executable))
+    try:
+        variables = peer.environment(source, ROOT)
+    except peer.NotInstallable as reason:
+        raise SystemExit(str(reason)) from None
+    variables |= {"PYTHONDONTWRITEBYTECODE": "1", "RUNTESTS_NO_COLOR": "1"}
     # It cannot copy test databases, so one process it is.
     command = [sys.executable, "runtests.py", "--settings=tests.django_suite.peer_settings", "--parallel=1"]
     command += ["--noinput", *(["--keepdb"] if options.keepdb else [])]
@@ -47,23 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         for label in options.apps:
             outcomes = Path(folder, f"{label}.json")
-            variables = {
-                "DJANGO_SUITE_OUTCOMES": str(outcomes),
-                "PYTHONDONTWRITEBYTECODE": "1",
-                "RUNTESTS_NO_COLOR": "1",
-            }
-            subprocess.run(
-                [*command, label],
-                cwd=source / "tests",
-                env=server | peer.environment(source, ROOT) | variables,
-                check=False,
-            )
+            environment = server | variables | {"DJANGO_SUITE_OUTCOMES": str(outcomes)}
+            subprocess.run([*command, label], cwd=source / "tests", env=environment, check=False)
+            if not outcomes.exists():
+                raise SystemExit(f"{label}: the tests did not run.")
             keep_outcomes(RESULTS, [label], json.loads(outcomes.read_text(encoding="utf-8")))
     return report(list(dict.fromkeys(label.partition(".")[0] for label in options.apps)))
 
 
 def report(apps: Sequence[str]) -> int:
-    """Print the table in Markdown and return how many tests failed."""
+    """Print the table in Markdown, then what failed; return an exit status."""
     total: Counter[str] = Counter()
     failed: list[str] = []
     print("| app | tests | passed | skipped by Django | on the list | failed |\n|---|---|---|---|---|---|")
@@ -82,7 +80,7 @@ def report(apps: Sequence[str]) -> int:
     print(f"| **all** | {_cells(total)} |")
     for test in failed:
         print(f"- `{test}`")
-    return len(failed)
+    return 1 if failed else 0
 
 
 def _outcomes(app: str) -> dict[str, tuple[str, str]]:
