@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mssql import timezones
 from mssql.dependents import mentions, renamed
 from mssql.operations import DatabaseOperations
-from tests.backend.models import Author, Book, Stock, Writer
+from tests.backend.models import Author, Book, Everything, Stock, Writer
 
 
 class TestNames:
@@ -169,6 +169,25 @@ class TestFlush:
         call_command("loaddata", str(dump), verbosity=0)
         assert Book.objects.get().author.pk == author.pk
         assert Author.objects.create(name="next").pk > author.pk
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("day", datetime.date(2024, 2, 29)),
+            ("time", datetime.time(23, 59, 58, 123456)),
+            ("blob", b"\x00\xff"),
+        ],
+    )
+    @pytest.mark.django_db
+    def test_what_the_driver_gives_as_django_wants_it_is_not_converted(self, name: str, value: Any) -> None:
+        column = Everything._meta.get_field(name).get_col(Everything._meta.db_table)
+        assert connection.ops.get_db_converters(column) == []
+        Everything.objects.create(**{name: value})
+        (found,) = Everything.objects.values_list(name, flat=True)
+        assert found == value
+        assert type(found) is type(value)
 
 
 def _output(*command: str) -> str:
