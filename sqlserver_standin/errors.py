@@ -379,6 +379,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "execute the stored procedure sp_addlinkedserver to add the server to sys.servers.",
     ),
     7997: (16, 1, "'{}' does not contain an identity column."),
+    7989: (0, 3, "Checking identity information: current identity value '{}'."),
     7998: (10, 1, "Checking identity information: current identity value '{}', current column value '{}'."),
     8101: (
         16,

@@ -172,7 +172,7 @@ class DataStatements:
             # A trigger runs as with XACT_ABORT ON.
             xact_abort, session.options.xact_abort = session.options.xact_abort, True
             try:
-                messages = list(self._run_triggers(translation, table, depth))
+                messages = list(self._run_triggers(statement, translation, table, depth))
             finally:
                 session.trigger_depth -= 1
                 session.options.xact_abort = xact_abort
@@ -182,12 +182,12 @@ class DataStatements:
                 if own:
                     list(session.rollback(None))
             raise
-        for message in messages:
-            if not (own and isinstance(message, EnvironmentChange)):
-                yield message
         # What the statement read is told before what its triggers say.
         while isinstance(answer[0], Message):
             yield answer.pop(0)
+        for message in messages:
+            if not (own and isinstance(message, EnvironmentChange)):
+                yield message
         if session.transaction.count < count:
             raise sql_error(3609)
         session.row_count = rows
@@ -195,17 +195,20 @@ class DataStatements:
         if own:
             list(session.commit())
 
-    def _run_triggers(self, translation: Translation, table: Table, depth: int) -> Iterator[Event]:
+    def _run_triggers(
+        self, statement: st.Data, translation: Translation, table: Table, depth: int
+    ) -> Iterator[Event]:
         session = self._session
         names = {kind: f'pg_temp."{kind}:{depth}:{table.object_id}"' for kind in ("inserted", "deleted")}
         tables = {
             kind: Table("", kind, pg_table, "variable", table.columns) for kind, pg_table in names.items()
         }
         for event in self._fired(translation):
+            updated = _updated(event, statement.node, table)
             for definition in session.ddl.modules.trigger_definitions(table.object_id, event.upper()):
                 trigger = parse_batch(definition)[0]
                 assert isinstance(trigger, st.CreateTrigger)
-                inner = Frame(tables=dict(tables), procedure=trigger.name[-1])
+                inner = Frame(tables=dict(tables), procedure=trigger.name[-1], updated=updated)
                 for each in self._interpreter.run_module(trigger.body, inner):
                     if not isinstance(each, Done):
                         yield each
@@ -388,3 +391,19 @@ class DataStatements:
         yield self._plans.actual(statement, translation, frame, plan)
         yield Done(1, "select")
         session.row_count = count
+
+
+def _updated(event: str, node: ast.Statement, table: Table) -> frozenset[str]:
+    """The columns that an INSERT fills, which are all, or that an UPDATE sets.
+
+    https://learn.microsoft.com/sql/t-sql/functions/update-trigger-functions-transact-sql
+    """
+    if event == "insert":
+        return frozenset(column.name.lower() for column in table.columns)
+    assignments: list[ast.Assignment] = []
+    if event == "update" and isinstance(node, ast.UpdateStatement):
+        assignments.extend(node.assignments)
+    elif event == "update" and isinstance(node, ast.MergeStatement):
+        for action in node.actions:
+            assignments.extend(action.assignments)
+    return frozenset(each.column[-1].lower() for each in assignments if each.column)

@@ -58,6 +58,8 @@ class Evaluator:
                 value = frame.values[name]
             elif name == "scope_identity()":
                 value = self._session.identity_value(frame.scope.identity_sequence)
+            elif name.startswith("update("):
+                value = name[len("update(") : -1] in frame.updated
             else:
                 value = self._session.system_value(name)
             data, data_format = values.encode(value)

@@ -249,8 +249,8 @@ class Failures:
     def _conflict(self, error: PostgresError) -> SqlError:
         """A serialization failure: an update conflict under SNAPSHOT, else what SQL Server ends by a deadlock."""
         if self._session.transaction_isolation == "SNAPSHOT":
-            table = error.table or "dbo"
-            return sql_error(3960, table, self._session.database)
+            # PostgreSQL does not name it.
+            return sql_error(3960, self._session.activity.table, self._session.database)
         return sql_error(1205, self._session.spid)
 
     @staticmethod

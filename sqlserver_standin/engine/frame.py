@@ -26,6 +26,8 @@ class Frame:
     values: dict[str, Any] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     procedure: str = ""
+    updated: frozenset[str] = frozenset()
+    """In a trigger: what UPDATE(column) is true of, in lower case."""
     scope: Scope = field(default_factory=Scope)
 
     @classmethod

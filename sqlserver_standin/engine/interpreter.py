@@ -138,7 +138,6 @@ class Interpreter:
         else:
             session.last_error = 0
 
-    def _failed(self, error: SqlError, statement: st.Statement, frame: Frame) -> Iterator[Event]:
     def _timed(self, statement: st.Statement, frame: Frame, events: Iterator[Event]) -> Iterator[Event]:
         """STATISTICS TIME: told after rows and their DONE, before the DONE of everything else."""
         clock = Clock(self._session.link)
@@ -160,6 +159,7 @@ class Interpreter:
         final = () if last is None else (last,)
         yield from (*final, *message) if answered_rows else (*message, *final)
 
+    def _failed(self, error: SqlError, statement: st.Statement, frame: Frame) -> Iterator[Event]:
         session = self._session
         error._placed = True  # type: ignore[attr-defined]
         if frame.procedure and not error.procedure:
@@ -361,7 +361,6 @@ class Interpreter:
                 for _ in session.use(database):
                     pass
 
-    def run_module(self, body: Sequence[st.Statement], frame: Frame) -> Generator[Event, None, int]:
     def compile(self, sql: str, procedure: str = "") -> Generator[Event, None, tuple[st.Statement, ...]]:
         """The statements of a batch or module; STATISTICS TIME tells how long that took."""
         if not self._session.options.statistics_time:
@@ -372,6 +371,7 @@ class Interpreter:
             yield clock.message(COMPILE_TIME, statements[-1].line, procedure)
         return statements
 
+    def run_module(self, body: Sequence[st.Statement], frame: Frame) -> Generator[Event, None, int]:
         """A procedure's body; returns its status."""
         session = self._session
         if session.nesting >= MOST_NESTING:

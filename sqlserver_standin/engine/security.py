@@ -165,6 +165,11 @@ class Security:
                 granted.extend(("CONTROL",) if role == "db_owner" else _ROLES.get(role, ()))
         return _with_implied(granted) - denied
 
+    def object_permissions(self, login: str, database: str) -> dict[str, list[str]]:
+        """What is granted, and with - denied, on objects by lower-case schema.name."""
+        user = self.user(login, database)
+        return user.objects if user is not None else {}
+
     def may(self, login: str, database: str, permission: str, schema: str, table: str) -> bool:
         """Whether the login has a permission on an object, itself or through its database."""
         user = self.user(login, database)

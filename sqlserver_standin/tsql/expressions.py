@@ -740,6 +740,8 @@ class ExpressionTranslator:
                 return self._in_query(node)
             case ast.Exists():
                 return self.exists_sql(node.query)
+            case ast.UpdatedColumn(column):
+                return self.parameter(f"update({column.lower()})", types.BIT).sql
             case ast.Between():
                 operand = self.value(node.operand)
                 low = self.compare(">=", operand, self.value(node.low))

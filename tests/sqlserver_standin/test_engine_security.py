@@ -54,7 +54,12 @@ def test_a_database_without_a_user_is_4060(client: Client) -> None:
         ("CREATE TABLE mine (a int)", [262]),
         ("CREATE DATABASE mine", [262]),
         ("DROP TABLE secret", [262]),
-        ("SELECT * FROM sys.dm_exec_sessions", [300, 297]),
+        ("SELECT * FROM sys.dm_exec_connections", [300, 297]),
+        ("SELECT * FROM sys.dm_exec_query_stats", [300, 297]),
+        ("SELECT * FROM sys.dm_xe_session_targets", [300, 297]),
+        ("SELECT * FROM sys.fn_xe_file_target_read_file('system_health*.xel', NULL, NULL, NULL)", [300, 297]),
+        ("SELECT * FROM sys.query_store_query", [262, 297]),
+        ("SELECT * FROM sys.database_query_store_options", [262, 297]),
         ("GRANT SELECT ON secret TO reader", [15247]),
         ("SET STATISTICS XML ON; SELECT 1 AS a", [262]),
         ("ALTER DATABASE SCOPED CONFIGURATION CLEAR PROCEDURE_CACHE", [262]),
@@ -83,6 +88,29 @@ def test_grant_deny_and_roles_take_effect_at_once(client: Client, reader: Client
     client.events("REVOKE SELECT ON secret TO reader; ALTER ROLE db_datareader ADD MEMBER reader")
     assert answers(reader, "SELECT * FROM secret") == [[]]
     client.events("ALTER ROLE db_datareader DROP MEMBER reader")
+
+
+def test_without_view_server_state_a_login_sees_its_own_session_only(client: Client, reader: Client) -> None:
+    sessions = "SELECT session_id FROM sys.dm_exec_sessions"
+    assert reader.rows(sessions) == [(reader.session.spid,)]
+    assert reader.rows("SELECT session_id FROM sys.dm_exec_requests") == [(reader.session.spid,)]
+    client.events("GRANT VIEW SERVER STATE TO reader")
+    assert {(client.session.spid,), (reader.session.spid,)} <= set(reader.rows(sessions))
+    client.events("REVOKE VIEW SERVER STATE TO reader")
+
+
+def test_has_perms_by_name_knows_objects(client: Client, reader: Client) -> None:
+    question = (
+        "SELECT HAS_PERMS_BY_NAME('secret', 'OBJECT', 'SELECT'), HAS_PERMS_BY_NAME('dbo.secret', 'OBJECT', 'INSERT')"
+    )
+    assert reader.rows(question) == [(0, 0)]
+    client.events("GRANT SELECT ON secret TO reader")
+    assert reader.rows(question) == [(1, 0)]
+    client.events("REVOKE SELECT ON secret TO reader; ALTER ROLE db_datawriter ADD MEMBER reader")
+    assert reader.rows(question) == [(0, 1)]
+    client.events("DENY INSERT ON secret TO reader")
+    assert reader.rows(question) == [(0, 0)]
+    client.events("REVOKE INSERT ON secret TO reader; ALTER ROLE db_datawriter DROP MEMBER reader")
 
 
 def test_has_perms_by_name_knows(client: Client, reader: Client) -> None:

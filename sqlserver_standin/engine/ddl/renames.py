@@ -40,7 +40,7 @@ class Renames(Definer):
 
     def rename_table(self, table: TableInfo, new: str) -> None:
         if new.lower() != table.name.lower() and self.objects_named(table.pg_schema, new):
-            raise sql_error(15335, new, "OBJECT")
+            raise sql_error(15335, new, "object")
         target = pg_name(new)
         kind = "VIEW" if table.kind == "view" else "TABLE"
         meta = {**table.meta, "name": new}

@@ -250,7 +250,13 @@ CREATE FUNCTION sys.has_perms_by_name(securable sys.text_ci, class sys.text_ci, 
                                       sub_securable sys.text_ci DEFAULT NULL, sub_class sys.text_ci DEFAULT NULL) RETURNS integer
 LANGUAGE sql STABLE AS $$
 SELECT CASE WHEN coalesce(current_setting('standin.permissions', true), '') = '' THEN 1
-            ELSE (lower(permission::text) = ANY (string_to_array(lower(current_setting('standin.permissions', true)), ',')))::int4 END
+            ELSE (NOT o.granted ? ('-' || upper(permission::text))
+                  AND (lower(permission::text) = ANY (string_to_array(lower(current_setting('standin.permissions', true)), ','))
+                       OR o.granted ?| ARRAY[upper(permission::text), 'CONTROL']))::int4 END
+  FROM (SELECT coalesce((SELECT current_setting('standin.object_permissions', true)::jsonb
+                                -> lower(s.name::text || '.' || t.name::text)
+                           FROM sys.objects t JOIN sys.schemas s ON s.schema_id = t.schema_id
+                          WHERE upper(class::text) = 'OBJECT' AND t.object_id = sys.object_id(securable)), '[]') AS granted) o
 $$;
 CREATE FUNCTION sys.has_dbaccess(database_name sys.text_ci) RETURNS integer LANGUAGE sql STABLE AS $$
 SELECT CASE WHEN sys.db_id(database_name) IS NULL THEN NULL ELSE 1 END
