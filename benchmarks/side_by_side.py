@@ -19,7 +19,7 @@ from sqlserver_standin import StandIn  # noqa: E402
 from tests import peer  # noqa: E402
 
 CACHE = ROOT / "var" / "benchmarks"
-BACKENDS = ("ours", "peer", "sqlite", "pyodbc")
+BACKENDS = ("ours", "peer", "sqlite", "pyodbc", "floors")
 
 
 @dataclass(frozen=True)

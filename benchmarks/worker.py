@@ -15,11 +15,12 @@ from django.conf import settings
 
 BACKEND = os.environ["BACKEND"]
 NAME = f"benchmark_{BACKEND}"
+SQLITE: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 
 
 def database() -> dict[str, Any]:
     if BACKEND == "sqlite":
-        return {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        return SQLITE
     options: dict[str, Any] = {"extra_params": "Encrypt=yes;TrustServerCertificate=yes"}
     if BACKEND == "peer":
         options["return_rows_bulk_insert"] = True
@@ -42,13 +43,14 @@ settings.configure(
 )
 django.setup()
 
-from django.db import connection, transaction  # noqa: E402
+from django.db import connection, connections, transaction  # noqa: E402
+from django.db.backends.sqlite3.base import DatabaseWrapper as SQLite  # noqa: E402
 from shelf.models import Author, Book, Row  # noqa: E402
 
 
 def prepare() -> None:
     """A fresh set of tables with 100 authors of three books each."""
-    if BACKEND != "sqlite":
+    if connection.vendor != "sqlite":
         with connection._nodb_cursor() as cursor:
             cursor.execute(f"IF DB_ID('{NAME}') IS NULL CREATE DATABASE [{NAME}]")
     existing = connection.introspection.table_names()
@@ -160,6 +162,20 @@ def go() -> None:
     _waiting()
 
 
+def counted(name: str) -> int:
+    """How many statements an operation sends, other than those that begin and end transactions."""
+    operation, statements = OPERATIONS[name](), 0
+
+    def count(execute: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal statements
+        statements += 1
+        return execute(*arguments)
+
+    with connection.execute_wrapper(count):
+        operation()
+    return statements
+
+
 def timed(name: str, repeat: int) -> dict[str, float]:
     """Microseconds of CPU (of this process) and of wall time for one call."""
     operations = [OPERATIONS[name]() for _ in range(repeat)]
@@ -176,6 +192,11 @@ def _measured(operations: list[Callable[[], Any]]) -> dict[str, float]:
 
 def raw(name: str, repeat: int) -> dict[str, float]:
     """The statements of an operation, as they went to the driver, on kept pyodbc cursors without any ORM."""
+    return _measured([statements_of(name)] * repeat)
+
+
+def statements_of(name: str) -> Callable[[], None]:
+    """Run an operation, and return what sends its statements again."""
     from mssql.parameters import template
 
     statements: list[tuple[str, Any]] = []
@@ -210,7 +231,41 @@ def raw(name: str, repeat: int) -> dict[str, float]:
                 if cursor.description:
                     cursor.fetchall()
 
-    return _measured([run] * repeat)
+    return run
+
+
+_statements: dict[str, Callable[[], None]] = {}
+
+
+def keep_statements(names: list[str]) -> None:
+    """Learn the statements of operations, then go on with SQLite as the default database, for `in_turn`."""
+    global _first
+    _statements.update({name: statements_of(name) for name in names})
+    connections["default"] = SQLite(connection.settings_dict | SQLITE | {"OPTIONS": {}}, "default")
+    _first = None
+    prepare()
+
+
+def in_turn(name: str, repeat: int) -> dict[str, float]:
+    """Both floors in one process: an operation on SQLite, then its statements on pyodbc."""
+    operation, statements = OPERATIONS[name](), _statements[name]
+
+    def both() -> None:
+        operation()
+        statements()
+
+    return _measured([both] * repeat)
+
+
+ACTIONS: dict[str, Callable[..., Any]] = {
+    "ready": ready,
+    "go": go,
+    "counted": counted,
+    "timed": timed,
+    "raw": raw,
+    "keep_statements": keep_statements,
+    "in_turn": in_turn,
+}
 
 
 def main() -> None:
@@ -218,7 +273,7 @@ def main() -> None:
     first()
     for line in sys.stdin:
         request = json.loads(line)
-        action = {"ready": ready, "go": go, "timed": timed, "raw": raw}[request.pop("do")]
+        action = ACTIONS[request.pop("do")]
         print(json.dumps(action(**request)), flush=True)
     connection.close()
 
