@@ -12,7 +12,7 @@ import importlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -66,6 +66,49 @@ def configure(
             raise ImproperlyConfigured(f"otlp.configure(): signal {signal!r}; allowed: {', '.join(SIGNALS)}.")
     if _environment("OTEL_SDK_DISABLED") == "true":
         return ()
+    set_up = functools.partial(
+        _set_up, service_name, endpoint, protocol, headers, resource_attributes, signals
+    )
+    if _after_uwsgi_forks(set_up):
+        return tuple(signal for signal in signals if not _has_provider(signal))
+    return set_up()
+
+
+def _after_uwsgi_forks(set_up: Callable[[], object]) -> bool:
+    """Whether uWSGI will fork its workers from this process, and ``set_up`` was left for each of them.
+
+    uWSGI calls fork() in C, past `os.register_at_fork`, by which the SDK and we start our threads again: in its
+    workers nothing that was set up before would ever be sent.
+    """
+    try:
+        uwsgi: Any = importlib.import_module("uwsgi")  # there is such a module only in a process of uWSGI's
+    except ImportError:
+        return False
+    if uwsgi.worker_id() or uwsgi.mule_id():
+        return False
+    try:
+        # The decorators replace the hook by their own when they are imported, so theirs is the chain to join.
+        importlib.import_module("uwsgidecorators").postfork(set_up)
+    except Exception:  # not installed, or it wants a master process
+        before = getattr(uwsgi, "post_fork_hook", None)
+
+        def hook() -> None:
+            if before is not None:
+                before()
+            set_up()
+
+        uwsgi.post_fork_hook = hook
+    return True
+
+
+def _set_up(
+    service_name: str | None,
+    endpoint: str | None,
+    protocol: str | None,
+    headers: Mapping[str, str] | None,
+    resource_attributes: Mapping[str, str] | None,
+    signals: tuple[str, ...],
+) -> tuple[str, ...]:
     wanted = tuple(signal for signal in signals if not _has_provider(signal))
     if not wanted:
         return ()

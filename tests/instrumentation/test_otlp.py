@@ -21,6 +21,7 @@ from tests.otlp_receiver import OtlpReceiver, attributes
 PROTOCOLS = ("http/protobuf", "grpc")
 
 STATEMENTS = """
+from mssql.instrumentation import otlp
 from mssql.instrumentation.conf import InstrumentationConfig
 from mssql.instrumentation.recorder import recorder_for
 from mssql.instrumentation.statement import ConnectionInfo, StatementKind
@@ -31,13 +32,15 @@ def run(sql, options=True):
     recorder.end(statement, rowcount=1)
     recorder.close(statement, returned_rows=1)
 """
+PATIENT = "otlp.EXIT_SECONDS = 100\n"
+"""For processes whose collector answers: a slow machine may take longer than a user would wait."""
 
 
-def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def python(code: str, *, before: str = PATIENT, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own: providers are global, and exit and fork are what is tested."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.run(
-        [sys.executable, "-c", STATEMENTS + textwrap.dedent(code)],
+        [sys.executable, "-c", STATEMENTS + before + textwrap.dedent(code)],
         env={**kept, **environment},
         capture_output=True,
         text=True,
@@ -117,6 +120,34 @@ def test_workers_that_fork_report_each_for_itself(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_workers_that_uwsgi_forks_report_each_for_itself(protocol: str) -> None:
+    """uWSGI forks in C: what Python does after a fork is not done, only uWSGI's own hook is called."""
+    with OtlpReceiver(protocol) as receiver:
+        done = python(
+            """
+            import ctypes, os, sys, types
+            uwsgi = sys.modules["uwsgi"] = types.ModuleType("uwsgi")
+            uwsgi.worker_id = uwsgi.mule_id = lambda: 0
+            assert otlp.configure() == ("traces", "metrics", "logs")
+            run("SELECT * FROM [master]")
+            for number in range(2):
+                if ctypes.PyDLL(None).fork() == 0:
+                    uwsgi.post_fork_hook()
+                    run(f"SELECT * FROM [worker{number}]")
+                    sys.exit(0)
+            for _ in range(2):
+                assert os.waitstatus_to_exitcode(os.wait()[1]) == 0
+            """,
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
+        )
+    assert done.returncode == 0, done.stderr
+    assert sorted(span.name for span in receiver.spans) == ["SELECT [worker0]", "SELECT [worker1]"], (
+        done.stderr
+    )
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_dead_collector_breaks_nothing(protocol: str) -> None:
     done = python(
         """
@@ -124,6 +155,7 @@ def test_a_dead_collector_breaks_nothing(protocol: str) -> None:
             run("SELECT 1")
         print("done")
         """,
+        before="",
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
         OTEL_EXPORTER_OTLP_PROTOCOL=protocol,
     )
@@ -227,6 +259,7 @@ def test_the_sdk_is_not_imported_when_nothing_is_sent(options: str, environment:
         recorder = recorder_for(config, ConnectionInfo("default", "shop"))
         print(json.dumps([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "grpc"))]))
         """,
+        before="",
         **environment,
     )
     assert json.loads(done.stdout) == [], done.stderr
@@ -250,6 +283,7 @@ def test_a_missing_sdk_is_one_warning_and_no_failure() -> None:
         run("SELECT 1")
         run("SELECT 1")
         """,
+        before="",
         OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9",
     )
     assert done.returncode == 0, done.stderr
