@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mssql import explain, retry
@@ -16,6 +15,7 @@ from mssql.session import Session, Transaction
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
+    from mssql.instrumentation.recorder import Recorder
 
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
@@ -136,10 +136,18 @@ class Cursor:
         rows = list(param_list)
         prepared = template(sql)
         batches = _batches([prepared.bind(row) for row in rows])
-        with self._observed(StatementKind.BATCH, prepared.sql, rows, batch_size=len(rows)) as (_, text):
+
+        def send(sql: str, statement: Statement | None) -> None:
             for declarations, batch in batches:
-                self._send_many(text, batch, declarations)
+                self._send_many(sql, batch, declarations)
             self.rowcount = -1
+
+        if self.session.recorder is None:
+            send(prepared.sql, None)
+        else:
+            self._observe(
+                self.session.recorder, send, StatementKind.BATCH, prepared.sql, rows, batch_size=len(rows)
+            )
         return self
 
     def callproc(
@@ -184,36 +192,35 @@ class Cursor:
         declarations: list[Declaration],
         procedure: str | None = None,
     ) -> None:
+        recorder = self.session.recorder
+        if recorder is None:
+            self._send(sql, values, declarations)
+            return
         if kind is StatementKind.QUERY and sql.startswith(_TRANSACTION_VERBS):
             kind = StatementKind.TRANSACTION
-        with self._observed(kind, sql, values, procedure=procedure) as (statement, text):
-            recorder = self.session.recorder
-            if statement is not None:
-                statement.declarations = declarations
-            if (
-                statement is None
-                or recorder is None
-                or not recorder.wants_actual_plan(statement)
-                or not self._send_with_plan(text, values, declarations, statement)
-            ):
-                self._send(text, values, declarations)
 
-    @contextmanager
-    def _observed(
+        def send(sql: str, statement: Statement) -> None:
+            statement.declarations = declarations
+            if not recorder.wants_actual_plan(statement) or not self._send_with_plan(
+                sql, values, declarations, statement
+            ):
+                self._send(sql, values, declarations)
+
+        self._observe(recorder, send, kind, sql, values, procedure=procedure)
+
+    def _observe(
         self,
+        recorder: Recorder,
+        send: Callable[[str, Statement], None],
         kind: StatementKind,
         sql: str,
         params: Sequence[Any],
         *,
         batch_size: int | None = None,
         procedure: str | None = None,
-    ) -> Iterator[tuple[Statement | None, str]]:
-        """Tell the recorder what the block does; the block sends the text that it is given."""
+    ) -> None:
+        """Tell the recorder what ``send`` does with the text that it is given."""
         session = self.session
-        recorder = session.recorder
-        if recorder is None:
-            yield None, sql
-            return
         statement = recorder.begin(
             kind,
             sql,
@@ -223,18 +230,18 @@ class Cursor:
             in_transaction=session.in_transaction,
         )
         try:
-            yield (
-                statement,
-                sql if recorder.propagator is None else recorder.outgoing(statement, sql, session.run),
-            )
+            if recorder.propagator is not None:
+                sql = recorder.outgoing(statement, sql, session.run)
+            send(sql, statement)
         except BaseException as error:
             recorder.end(statement, error=error)
             recorder.close(statement)
             raise
-        recorder.end(statement, rowcount=self.rowcount)
         if self._driver is None:
+            recorder.end(statement, rowcount=self.rowcount)
             recorder.close(statement, returned_rows=self._fetched if self.description else None)
         else:
+            recorder.end(statement, rowcount=self.rowcount, unread=True)
             self._statement = statement
 
     def _send(self, sql: str, values: list[Any], declarations: list[Declaration]) -> None:
@@ -369,8 +376,8 @@ class Cursor:
             self._fetched += len(rows)
             if size is None or len(rows) < size:
                 self._end_set()
-        except BaseException:
-            self._discard()
+        except BaseException as error:
+            self._discard(error)
             raise
         return rows
 
@@ -391,25 +398,25 @@ class Cursor:
             self._let_go()
             self.session.keep(self._prepared, driver)
 
-    def _discard(self) -> None:
-        """Give up the driver cursor, whatever it is at."""
+    def _discard(self, error: BaseException | None = None) -> None:
+        """Give up the driver cursor, whatever it is at; ``error`` is what reading from it raised."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            self._let_go()
+            self._let_go(error)
             # Most likely the connection is gone, which the statement's own error tells.
             with contextlib.suppress(pyodbc.Error):
                 driver.close()
 
-    def _let_go(self) -> None:
+    def _let_go(self, error: BaseException | None = None) -> None:
         self._moved = False
         if self.session.reading is self:
             self.session.reading = None
-        self._close_statement()
+        self._close_statement(error)
 
-    def _close_statement(self) -> None:
+    def _close_statement(self, error: BaseException | None = None) -> None:
         statement, self._statement = self._statement, None
         if statement is not None and self.session.recorder is not None:
-            self.session.recorder.close(statement, returned_rows=self._fetched)
+            self.session.recorder.close(statement, returned_rows=self._fetched, error=error)
 
     def _abandon(self) -> None:
         """The caller wants no more of the results. A short rest is read, so that the driver cursor can be kept; for a
@@ -477,8 +484,8 @@ class Cursor:
         self._moved = False
         try:
             self._begin_set()
-        except BaseException:
-            self._discard()
+        except BaseException as error:
+            self._discard(error)
             raise
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mssql.errors import SQLServerError
 from mssql.instrumentation import semconv
@@ -14,31 +15,55 @@ Value = str | int | float | bool
 Attributes = dict[str, Value]
 
 
+_REMEMBERED = 512
+"""Sets of attributes that a connection keeps; summaries are few, but nothing bounds them."""
+
+
 class ConnectionAttributes:
     """The attributes of one connection, made again only when its namespace changes: by the login, which tells the
     instance, or by USE."""
 
-    __slots__ = ("_connection", "_known", "_namespace")
+    __slots__ = ("_connection", "_known", "_namespace", "_with_operation")
 
     def __init__(self, connection: ConnectionInfo) -> None:
         self._connection = connection
         self._namespace: str | None = None
         self._known: Attributes = {}
+        self._with_operation: dict[tuple[str, str | None], Attributes] = {}
 
     def copy(self) -> Attributes:
         """For spans and metrics: without the session, which would make each connection a time series of its own."""
+        self._refresh()
+        return self._known.copy()
+
+    def with_operation(self, statement: Statement) -> Mapping[str, Value]:
+        """The same with what was asked for: made once for statements that are alike, so it is not to be changed."""
+        self._refresh()
+        key = (statement.text.summary, statement.procedure)
+        attributes = self._with_operation.get(key)
+        if attributes is None:
+            attributes = self._known.copy()
+            add_operation(attributes, statement)
+            if statement.kind is not StatementKind.CONNECT:
+                if len(self._with_operation) >= _REMEMBERED:
+                    self._with_operation.clear()
+                self._with_operation[key] = attributes
+        return attributes
+
+    def _refresh(self) -> None:
         info = self._connection
         namespace = info.namespace
-        if namespace != self._namespace:
-            known: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
-            if namespace:
-                known[semconv.DB_NAMESPACE] = namespace
-            if info.server_address:
-                known[semconv.SERVER_ADDRESS] = info.server_address
-                if info.server_port is not None and info.server_port != semconv.DEFAULT_PORT:
-                    known[semconv.SERVER_PORT] = info.server_port
-            self._known, self._namespace = known, namespace
-        return self._known.copy()
+        if namespace == self._namespace:
+            return
+        known: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
+        if namespace:
+            known[semconv.DB_NAMESPACE] = namespace
+        if info.server_address:
+            known[semconv.SERVER_ADDRESS] = info.server_address
+            if info.server_port is not None and info.server_port != semconv.DEFAULT_PORT:
+                known[semconv.SERVER_PORT] = info.server_port
+        self._known, self._namespace = known, namespace
+        self._with_operation.clear()
 
     @property
     def for_events(self) -> Attributes:

@@ -118,6 +118,12 @@ class DeadlockObserver(Observer):
         self._watcher = watcher
 
     def end(self, statement: Statement) -> None:
+        self._look(statement, statement.ended_ns)
+
+    def fetch_failed(self, statement: Statement) -> None:
+        self._look(statement, time.time_ns())
+
+    def _look(self, statement: Statement, seen_ns: int) -> None:
         if statement.error is None or statement.error.error_class is not ErrorClass.DEADLOCK:
             return
         span = statement.span
@@ -126,7 +132,7 @@ class DeadlockObserver(Observer):
                 alias=statement.connection.alias,
                 session_id=statement.connection.session_id,
                 host_process_id=os.getpid(),
-                seen=datetime.fromtimestamp(statement.ended_ns / 1e9, UTC),
+                seen=datetime.fromtimestamp(seen_ns / 1e9, UTC),
                 application_name=statement.connection.application_name or "",
                 summary=statement.summary,
                 span_context=span.get_span_context() if span is not None else None,

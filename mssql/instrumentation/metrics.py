@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from opentelemetry import context as otel_context
@@ -13,7 +13,7 @@ from opentelemetry.metrics import Counter, Histogram, Meter, UpDownCounter
 
 from mssql.errors import ErrorClass
 from mssql.instrumentation import semconv
-from mssql.instrumentation.attributes import Attributes, ConnectionAttributes, add_operation, failure
+from mssql.instrumentation.attributes import Attributes, ConnectionAttributes, Value, failure
 from mssql.instrumentation.conf import InstrumentationConfig, QueryLogConfig
 from mssql.instrumentation.observer import Observer, Retry
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
@@ -131,30 +131,33 @@ class MetricsObserver(Observer):
         self._used_since_ns = 0
 
     def end(self, statement: Statement) -> None:
+        if not statement.unread:
+            self._record(statement)
+
+    def _record(self, statement: Statement) -> None:
         if statement.duration_ns is None or statement.kind is StatementKind.CONNECT:
             return
-        attributes = self._operation(statement)
+        attributes = self._attributes.with_operation(statement)
         if statement.exception is not None:
-            attributes.update(failure(statement))
+            attributes = {**attributes, **failure(statement)}
             self._count_error(statement, attributes)
         self._instruments.duration.record(statement.duration_ns / 1e9, attributes, _context_of(statement))
         if statement.duration_ns >= self._slow_ns:
             self._instruments.slow_queries.add(1, attributes)
 
-    def _operation(self, statement: Statement) -> Attributes:
-        attributes = self._attributes.copy()
-        add_operation(attributes, statement)
-        return attributes
-
-    def _count_error(self, statement: Statement, attributes: Attributes) -> None:
+    def _count_error(self, statement: Statement, attributes: Mapping[str, Value]) -> None:
         if statement.error is not None:
             counter = _COUNTED_ERRORS.get(statement.error.error_class)
             if counter is not None:
                 getattr(self._instruments, counter).add(1, attributes)
 
     def close(self, statement: Statement) -> None:
+        if statement.unread:
+            # One measurement, though it is known only now whether its rows came.
+            self._record(statement)
         if self._counts_rows and statement.returned_rows is not None:
-            self._instruments.returned_rows.record(statement.returned_rows, self._operation(statement))
+            attributes = self._attributes.with_operation(statement)
+            self._instruments.returned_rows.record(statement.returned_rows, attributes)
 
     def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
         self._instruments.retries.add(
@@ -249,8 +252,8 @@ def _pool_name(attributes: ConnectionAttributes) -> Attributes:
     return {semconv.DB_CLIENT_CONNECTION_POOL_NAME: name}
 
 
-def _context_of(statement: Statement) -> otel_context.Context | None:
+def _context_of(statement: Statement) -> otel_context.Context:
     """So that an exemplar points at the statement's own span."""
     if statement.span is None or not statement.span.get_span_context().trace_flags.sampled:
-        return None
-    return trace.set_span_in_context(statement.span)
+        return statement.context
+    return trace.set_span_in_context(statement.span, statement.context)

@@ -38,6 +38,9 @@ class Observer:
     def end(self, statement: Statement) -> None:
         """The driver's call returned or raised; duration, rowcount, error and plan are known."""
 
+    def fetch_failed(self, statement: Statement) -> None:
+        """Reading rows broke off after the statement had ended well; error and exception are known. Closed next."""
+
     def close(self, statement: Statement) -> None:
         """Its results were read or given up; ``returned_rows`` is known, or None."""
 
@@ -79,9 +82,9 @@ class Propagator:
 _SUPPRESS = otel_context._SUPPRESS_INSTRUMENTATION_KEY
 
 
-def is_suppressed() -> bool:
-    """Whether the code that runs wants no telemetry of what it does."""
-    return bool(otel_context.get_value(_SUPPRESS))
+def is_suppressed(context: otel_context.Context) -> bool:
+    """Whether the code that runs in ``context`` wants no telemetry of what it does."""
+    return bool(context.get(_SUPPRESS))
 
 
 _reported: set[tuple[str, str]] = set()

@@ -7,6 +7,7 @@ the semantic conventions), for a JSON formatter.
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from typing import Any
 
@@ -18,7 +19,6 @@ from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import (
     Attributes,
     ConnectionAttributes,
-    add_operation,
     error_message,
     exception_type,
     failure,
@@ -44,6 +44,7 @@ class QueryLogObserver(Observer):
     ) -> None:
         self._config = config
         self._log = config.query_log or QueryLogConfig()
+        self._slow_ns = self._log.slow_ms * 1e6
         self._messages = (config.tracing or TracingConfig()).error_messages
         self._connection = ConnectionAttributes(connection)
         self._events = events or otel_logs.get_logger(
@@ -51,22 +52,25 @@ class QueryLogObserver(Observer):
         )
 
     def end(self, statement: Statement) -> None:
-        if statement.failed:
-            if self._log.exceptions:
-                self._exception(statement)
-        elif self._is_slow(statement):
+        if statement.exception is not None:
+            self._exception(statement)
+        if self._is_slow(statement):
             # It is logged at close(), when its rows are known, which may be far from the line that asked.
             _ = statement.caller
 
+    def fetch_failed(self, statement: Statement) -> None:
+        self._exception(statement)
+
     def close(self, statement: Statement) -> None:
-        if not statement.failed and self._is_slow(statement):
+        if self._is_slow(statement):
             self._slow(statement)
 
     def _is_slow(self, statement: Statement) -> bool:
         return (
             statement.duration_ns is not None
-            and statement.duration_ns >= self._log.slow_ms * 1e6
+            and statement.duration_ns >= self._slow_ns
             and statement.kind is not StatementKind.CONNECT
+            and not statement.failed
         )
 
     def _slow(self, statement: Statement) -> None:
@@ -97,13 +101,13 @@ class QueryLogObserver(Observer):
             f", from {caller}" if caller else "",
             extra=_extra(statement, facts),
         )
-        self._emit(statement, semconv.MSSQL_SLOW_QUERY, severity, facts)
+        self._emit(statement, semconv.MSSQL_SLOW_QUERY, severity, facts, statement.ended_ns)
 
     def _exception(self, statement: Statement) -> None:
         """Once, here: not on the span as well, and not for what is tried again
         (https://opentelemetry.io/docs/specs/semconv/db/database-exceptions/)."""
         exception = statement.exception
-        if exception is None or not isinstance(exception, Exception):
+        if not isinstance(exception, Exception) or statement.handled or not self._log.exceptions:
             return
         facts = {**self._facts(statement), **failure(statement)}
         message = error_message(statement, self._messages)
@@ -122,7 +126,9 @@ class QueryLogObserver(Observer):
         stack = "".join(traceback.format_tb(exception.__traceback__))
         if stack:
             facts[semconv.EXCEPTION_STACKTRACE] = encodable(stack)
-        self._emit(statement, semconv.DB_CLIENT_OPERATION_EXCEPTION, SeverityNumber.WARN, facts)
+        # Reading rows may fail long after the execution, whose time the statement tells.
+        when = time.time_ns() if statement.unread else statement.ended_ns
+        self._emit(statement, semconv.DB_CLIENT_OPERATION_EXCEPTION, SeverityNumber.WARN, facts, when)
 
     def retrying(self, retry: Retry, connection: ConnectionInfo) -> None:
         facts: Attributes = {
@@ -145,21 +151,25 @@ class QueryLogObserver(Observer):
         self._emit(None, semconv.MSSQL_RETRY, SeverityNumber.INFO, facts)
 
     def _facts(self, statement: Statement) -> Attributes:
-        facts = self._connection.for_events
-        add_operation(facts, statement)
+        facts = {**self._connection.with_operation(statement), **self._connection.session()}
         text = query_text(statement, self._config.query_text)
         if text is not None:
             facts[semconv.DB_QUERY_TEXT] = text
         return facts
 
     def _emit(
-        self, statement: Statement | None, name: str, severity: SeverityNumber, facts: Attributes
+        self,
+        statement: Statement | None,
+        name: str,
+        severity: SeverityNumber,
+        facts: Attributes,
+        timestamp: int | None = None,
     ) -> None:
         if not is_wanted(self._events, name, severity):
             return
         span = statement.span if statement is not None else None
         self._events.emit(
-            timestamp=statement.ended_ns if statement is not None else None,
+            timestamp=timestamp,
             context=trace.set_span_in_context(span) if span is not None else None,
             severity_number=severity,
             severity_text=severity.name,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from opentelemetry import context as otel_context
 
 from mssql import errors
 from mssql.instrumentation import otlp
-from mssql.instrumentation.conf import InstrumentationConfig
+from mssql.instrumentation.conf import Hook, InstrumentationConfig
 from mssql.instrumentation.metrics import MetricsObserver
 from mssql.instrumentation.observer import Observer, Propagator, Retry, Run, is_suppressed, report_failure
 from mssql.instrumentation.propagation import propagator_for
@@ -46,6 +48,38 @@ def unregister_observer(observer: Observer) -> None:
     _observers = tuple(other for other in _observers if other is not observer)
 
 
+Listener = Callable[[Statement], Any]
+
+
+class Audience(NamedTuple):
+    """Who listens to what befalls a statement. An observer that leaves an event out costs nothing when it happens."""
+
+    observers: tuple[Observer, ...]
+    begin: tuple[Listener, ...]
+    end: tuple[Listener, ...]
+    fetch_failed: tuple[Listener, ...]
+    close: tuple[Listener, ...]
+    wants_actual_plan: tuple[Listener, ...]
+
+    @classmethod
+    def of(cls, observers: tuple[Observer, ...]) -> Audience:
+        return cls(observers, *(_listeners(observers, event) for event in cls._fields[1:]))
+
+
+def _listeners(observers: tuple[Observer, ...], event: str) -> tuple[Listener, ...]:
+    methods = [getattr(observer, event) for observer in observers]
+    ignored = getattr(Observer, event)
+    return tuple(method for method in methods if getattr(method, "__func__", None) is not ignored)
+
+
+def _tell(event: str, listeners: tuple[Listener, ...], statement: Statement) -> None:
+    for listener in listeners:
+        try:
+            listener(statement)
+        except Exception:
+            report_failure(getattr(listener, "__self__", listener), event)
+
+
 class Recorder:
     """Makes one `Statement` per execution on one physical connection. No method ever raises."""
 
@@ -62,6 +96,13 @@ class Recorder:
         self.propagator = propagator
         self._configured = tuple(observers)
         self._filter = self.config.filter
+        self._gather(_observers)
+
+    def _gather(self, registered: tuple[Observer, ...]) -> None:
+        """Find the listeners, again whenever an observer was registered since."""
+        self._everyone = Audience.of(self._configured + registered)
+        self._others = Audience.of(registered)
+        self._registered = registered
 
     @property
     def observers(self) -> tuple[Observer, ...]:
@@ -90,48 +131,48 @@ class Recorder:
         attempt = current_attempt.get()
         if attempt is not None:
             statement.attempt = attempt.number
+        statement.context = otel_context.get_current()
         statement.started_ns = time.time_ns()
         statement.clock_ns = time.perf_counter_ns()
-        observers = _observers
-        if self._configured:
-            if self._is_observed(statement):
-                observers = self._configured + observers
-            else:
-                statement.telemetry = False
-        statement.observers = observers
-        for observer in observers:
-            try:
-                observer.begin(statement)
-            except Exception:
-                report_failure(observer, "begin")
+        if self._registered is not _observers:
+            self._gather(_observers)
+        if is_suppressed(statement.context) or not (
+            self._filter is None or self._passes(self._filter, statement)
+        ):
+            statement.telemetry = not self._configured
+            audience = self._others
+        else:
+            audience = self._everyone
+        statement.audience = audience
+        _tell("begin", audience.begin, statement)
         return statement
 
-    def _is_observed(self, statement: Statement) -> bool:
-        if is_suppressed():
-            return False
-        if self._filter is None:
-            return True
+    @staticmethod
+    def _passes(test: Hook, statement: Statement) -> bool:
         try:
-            return bool(self._filter(statement))
+            return bool(test(statement))
         except Exception:
-            report_failure(self._filter, "filter")
+            report_failure(test, "filter")
             return True
 
     def end(
-        self, statement: Statement, *, rowcount: int | None = None, error: BaseException | None = None
+        self,
+        statement: Statement,
+        *,
+        rowcount: int | None = None,
+        error: BaseException | None = None,
+        unread: bool = False,
     ) -> None:
-        """The driver's call returned, or raised ``error``."""
+        """The driver's call returned, with rows left on the wire (``unread``) or not, or raised ``error``."""
         if statement.duration_ns is not None:
             return
         statement.duration_ns = time.perf_counter_ns() - statement.clock_ns
         statement.rowcount = rowcount
+        statement.unread = unread
         if error is not None:
             self._describe_failure(statement, error)
-        for observer in statement.observers:
-            try:
-                observer.end(statement)
-            except Exception:
-                report_failure(observer, "end")
+        if statement.audience is not None:
+            _tell("end", statement.audience.end, statement)
 
     def _describe_failure(self, statement: Statement, exception: BaseException) -> None:
         statement.exception = exception
@@ -143,26 +184,35 @@ class Recorder:
         except Exception:
             report_failure(self, "describing an error")
 
-    def close(self, statement: Statement, *, returned_rows: int | None = None) -> None:
-        """The results were read to the end (``returned_rows`` of them) or given up. May be called again."""
+    def close(
+        self,
+        statement: Statement,
+        *,
+        returned_rows: int | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        """The results were read to the end (``returned_rows`` of them) or given up, or reading them raised ``error``.
+        May be called again."""
         if statement.closed:
             return
         statement.closed = True
         statement.returned_rows = returned_rows
-        for observer in statement.observers:
-            try:
-                observer.close(statement)
-            except Exception:
-                report_failure(observer, "close")
+        audience = statement.audience
+        if audience is None:
+            return
+        if error is not None and statement.exception is None:
+            self._describe_failure(statement, error)
+            _tell("fetch_failed", audience.fetch_failed, statement)
+        _tell("close", audience.close, statement)
 
     def wants_actual_plan(self, statement: Statement) -> bool:
         """Whether the cursor shall bracket ``statement`` with SET STATISTICS XML ON/OFF and keep its plan."""
-        for observer in statement.observers:
+        for listener in statement.audience.wants_actual_plan if statement.audience is not None else ():
             try:
-                if observer.wants_actual_plan(statement):
+                if listener(statement):
                     return True
             except Exception:
-                report_failure(observer, "wants_actual_plan")
+                report_failure(getattr(listener, "__self__", listener), "wants_actual_plan")
         return False
 
     def outgoing(self, statement: Statement, sql: str, run: Run) -> str:
@@ -185,29 +235,29 @@ class Recorder:
 
     def retrying(self, retry: Retry) -> None:
         """A connect or a transaction failed with a passing error and will be tried again."""
-        self._tell("retrying", retry, self.connection)
+        self._tell_everyone("retrying", retry, self.connection)
 
     def plan_captured(self, statement: Statement) -> None:
         """``statement.plan`` was taken."""
-        self._tell("plan_captured", statement)
+        self._tell_everyone("plan_captured", statement)
 
     def connection_opened(self, duration_ns: int) -> None:
         """The physical connection was made and is in use."""
-        self._tell("connection_opened", self.connection, duration_ns)
+        self._tell_everyone("connection_opened", self.connection, duration_ns)
 
     def connection_acquired(self, wait_ns: int = 0) -> None:
         """The connection was idle and is in use again."""
-        self._tell("connection_acquired", self.connection, wait_ns)
+        self._tell_everyone("connection_acquired", self.connection, wait_ns)
 
     def connection_released(self) -> None:
         """The connection is idle."""
-        self._tell("connection_released", self.connection)
+        self._tell_everyone("connection_released", self.connection)
 
     def connection_closed(self) -> None:
         """The physical connection is gone."""
-        self._tell("connection_closed", self.connection)
+        self._tell_everyone("connection_closed", self.connection)
 
-    def _tell(self, event: str, *facts: object) -> None:
+    def _tell_everyone(self, event: str, *facts: object) -> None:
         for observer in self.observers:
             try:
                 getattr(observer, event)(*facts)

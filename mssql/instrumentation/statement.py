@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry.context import Context
+
 from mssql.instrumentation.caller import Caller, find_caller
 from mssql.instrumentation.sql_text import SqlText, describe, encodable, join_summary
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
     from mssql.errors import SQLServerError
-    from mssql.instrumentation.recorder import Observer
+    from mssql.instrumentation.recorder import Audience, Observer
 
 
 class StatementKind(enum.Enum):
@@ -57,6 +59,8 @@ class Attempt:
     retries: Callable[[SQLServerError], float | None]
 
 
+NO_CONTEXT = Context()
+
 current_attempt: ContextVar[Attempt | None] = ContextVar("mssql_current_attempt", default=None)
 """Set by `mssql.retry` around each try, so that an error about to be retried is not reported as a failure."""
 
@@ -70,10 +74,12 @@ class Statement:
         "_text",
         "attempt",
         "attributes",
+        "audience",
         "batch_size",
         "clock_ns",
         "closed",
         "connection",
+        "context",
         "declarations",
         "duration_ns",
         "error",
@@ -81,7 +87,6 @@ class Statement:
         "handled_errors",
         "in_transaction",
         "kind",
-        "observers",
         "params",
         "pending",
         "plan",
@@ -93,6 +98,7 @@ class Statement:
         "sql",
         "started_ns",
         "telemetry",
+        "unread",
     )
 
     def __init__(
@@ -113,6 +119,8 @@ class Statement:
         self.declarations: Sequence[Any] | None = None
         """The T-SQL types that the parameters travel with (``.tsql``), where the cursor tells them."""
         self.connection = connection
+        self.context = NO_CONTEXT
+        """OpenTelemetry's context of the code that asked."""
         self.batch_size = batch_size
         self.procedure = procedure
         self.in_transaction = in_transaction
@@ -139,7 +147,10 @@ class Statement:
         """Further span attributes from other parts (plans, deadlocks); set them before the statement ends."""
         self.telemetry = True
         """False where the user's filter or suppress_instrumentation() keeps telemetry away."""
-        self.observers: tuple[Observer, ...] = ()
+        self.audience: Audience | None = None
+        """Who is told of this one: decided when it begins, so that nobody hears the end of what he missed."""
+        self.unread = False
+        """Rows were left on the wire when the statement ended: reading them may still fail."""
         self.closed = False
         self._text: SqlText | None = None
         self._caller: Caller | None = None
@@ -172,6 +183,11 @@ class Statement:
         if self._caller is None:
             self._caller = find_caller()
         return self._caller
+
+    @property
+    def observers(self) -> tuple[Observer, ...]:
+        """All that are told of it."""
+        return self.audience.observers if self.audience is not None else ()
 
     @property
     def ended_ns(self) -> int:

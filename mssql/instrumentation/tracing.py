@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass
 
 from opentelemetry import trace
+from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from mssql.instrumentation import semconv
 from mssql.instrumentation.attributes import (
     Attributes,
     ConnectionAttributes,
-    add_operation,
     error_message,
     failure,
     query_text,
@@ -46,11 +46,10 @@ class TracingObserver(Observer):
             kind is StatementKind.TRANSACTION and not self._tracing.transactions
         ):
             return
-        if self._dropping is not None and self._dropping.certain():
+        if self._dropping is not None and self._dropping.certain(statement.context):
             return
         # All that a sampler may want has to be there from the start.
-        attributes = self._connection.copy()
-        add_operation(attributes, statement)
+        attributes = dict(self._connection.with_operation(statement))
         text = query_text(statement, self._config.query_text)
         if text is not None:
             attributes[semconv.DB_QUERY_TEXT] = text
@@ -58,6 +57,7 @@ class TracingObserver(Observer):
             attributes[semconv.DB_OPERATION_BATCH_SIZE] = statement.batch_size
         span = statement.span = self._tracer.start_span(
             self._name(statement, attributes),
+            context=statement.context,
             kind=SpanKind.CLIENT,
             attributes=attributes,
             start_time=statement.started_ns,
@@ -102,13 +102,18 @@ class TracingObserver(Observer):
             span.set_attribute(semconv.MSSQL_RETRY_DELAY, statement.retry_delay_s)
         if statement.attributes:
             span.set_attributes(statement.attributes)
-        if self._tracing.returned_rows and statement.exception is None:
-            # Ended at close(), with the time of the execution: rows are counted as the application reads them.
+        if statement.unread or (self._tracing.returned_rows and statement.exception is None):
+            # Ended at close(), with the time of the execution: rows are counted, and may fail to come, as the
+            # application reads them.
             statement.pending = _PendingSpan(span, statement.ended_ns)
             self._call(self._config.response_hook, span, statement)
         else:
             self._call(self._config.response_hook, span, statement)
             span.end(statement.ended_ns)
+
+    def fetch_failed(self, statement: Statement) -> None:
+        if statement.pending is not None and statement.span is not None:
+            self._fail(statement.span, statement)
 
     def _fail(self, span: Span, statement: Statement) -> None:
         span.set_attributes(failure(statement))
@@ -120,11 +125,11 @@ class TracingObserver(Observer):
 
     def close(self, statement: Statement) -> None:
         if statement.pending is not None:
-            statement.pending.end(statement.returned_rows)
+            statement.pending.end(statement.returned_rows if self._tracing.returned_rows else None)
             statement.pending = None
 
     def connection_acquired(self, connection: ConnectionInfo, wait_ns: int) -> None:
-        if self._tracing.pool and wait_ns and not is_suppressed():
+        if self._tracing.pool and wait_ns and not is_suppressed(get_current()):
             now = time.time_ns()
             self._tracer.start_span(
                 "pool acquire",
@@ -172,9 +177,11 @@ class Dropping:
             under_remote="remoteParentNotSampled:AlwaysOffSampler" in description,
         )
 
-    def certain(self) -> bool:
-        """Whether a span started here and now would be dropped for sure."""
-        parent = trace.get_current_span().get_span_context()
+    def certain(self, context: Context) -> bool:
+        """Whether a span started in ``context`` would be dropped for sure."""
+        if not context:
+            return self.roots
+        parent = trace.get_current_span(context).get_span_context()
         if not parent.is_valid:
             return self.roots
         if parent.trace_flags & trace.TraceFlags.SAMPLED:

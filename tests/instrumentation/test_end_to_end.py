@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from django.db import DatabaseError, IntegrityError, OperationalError, connections
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import StatusCode
 
 from mssql.base import DatabaseWrapper
 from mssql.instrumentation import metrics, query_log, tracing
@@ -245,6 +246,34 @@ def test_a_lost_connection(connect: Connect, server: Server, telemetry: Telemetr
     attributes = telemetry.span.attributes or {}
     assert attributes["mssql.error.class"] == "connection_lost"
     assert str(attributes["error.type"]).startswith("08")
+
+
+@pytest.mark.standin
+@pytest.mark.parametrize("read", [lambda cursor: cursor.fetchall(), lambda cursor: list(cursor)])
+def test_rows_that_break_off_are_on_the_span(
+    connect: Connect, server: Server, telemetry: Telemetry, read: Callable[[Any], object]
+) -> None:
+    if server.standin is None:
+        pytest.skip("only the stand-in breaks connections on demand")
+    wrapper = connect()
+    digits = ", ".join(f"({digit})" for digit in range(10))
+    thousand = (
+        f"(VALUES {digits}) AS a(n) CROSS JOIN (VALUES {digits}) AS b(n) CROSS JOIN (VALUES {digits}) AS c(n)"
+    )
+    server.standin.control.cut(matching="lost_marker")
+    with wrapper.cursor() as cursor:
+        cursor.execute(f"SELECT a.n AS lost_marker, REPLICATE('x', 400) FROM {thousand}")
+        assert len(cursor.fetchmany(10)) == 10
+        assert not telemetry.spans
+        with pytest.raises(OperationalError):
+            read(cursor)
+    span = telemetry.span
+    assert span.status.status_code is StatusCode.ERROR
+    assert (span.attributes or {})["mssql.error.class"] == "connection_lost"
+    (event,) = telemetry.events
+    assert event.event_name == "db.client.operation.exception"
+    (duration,) = telemetry.points("db.client.operation.duration")
+    assert duration.attributes["error.type"] == (span.attributes or {})["error.type"]
 
 
 def test_the_pool_is_measured(connect: Connect, telemetry: Telemetry) -> None:

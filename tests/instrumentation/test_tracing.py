@@ -251,6 +251,60 @@ def test_a_forgotten_cursor_ends_its_span(telemetry: Telemetry) -> None:
     assert "db.response.returned_rows" not in (telemetry.span.attributes or {})
 
 
+def test_rows_that_fail_to_come_are_told_on_the_span_of_their_statement(telemetry: Telemetry) -> None:
+    """The execution had ended well: its time stays, its outcome doesn't. One measurement, one exception event."""
+    recorder = telemetry.recorder({"query_log": {"slow_ms": 0}})
+    statement = recorder.begin(StatementKind.QUERY, "SELECT * FROM [t]", None)
+    recorder.end(statement, unread=True)
+    ended = statement.ended_ns
+    assert not telemetry.spans
+    assert not telemetry.points("db.client.operation.duration")
+    recorder.close(statement, returned_rows=100, error=driver_error(1205, DEADLOCK))
+    recorder.close(statement, returned_rows=100, error=driver_error(1205, DEADLOCK))
+    span = telemetry.span
+    assert span.end_time == ended
+    assert span.status.status_code is StatusCode.ERROR
+    assert (
+        (span.attributes or {})["error.type"] == (span.attributes or {})["db.response.status_code"] == "1205"
+    )
+    (duration,) = telemetry.points("db.client.operation.duration")
+    assert (duration.count, duration.attributes["error.type"]) == (1, "1205")
+    assert [point.value for point in telemetry.points("mssql.deadlocks")] == [1]
+    (event,) = telemetry.events
+    assert event.event_name == "db.client.operation.exception"
+    assert event.span_id == span.get_span_context().span_id
+    assert event.timestamp > ended
+
+
+def test_a_failed_fetch_that_is_retried_is_no_failure(telemetry: Telemetry) -> None:
+    token = current_attempt.set(Attempt(1, lambda error: 0.05))
+    try:
+        recorder = telemetry.recorder()
+        statement = recorder.begin(StatementKind.QUERY, "SELECT * FROM [t]", None)
+        recorder.end(statement, unread=True)
+        recorder.close(statement, error=driver_error(1205, DEADLOCK))
+    finally:
+        current_attempt.reset(token)
+    attributes = telemetry.span.attributes or {}
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+    assert attributes["db.response.status_code"] == "1205"
+    assert "error.type" not in attributes
+    assert not telemetry.events
+
+
+@pytest.mark.parametrize("returned_rows", [True, False])
+def test_rows_that_come_leave_the_span_as_it_was(telemetry: Telemetry, returned_rows: bool) -> None:
+    recorder = telemetry.recorder({"tracing": {"returned_rows": returned_rows}})
+    statement = recorder.begin(StatementKind.QUERY, "SELECT * FROM [t]", None)
+    recorder.end(statement, unread=True)
+    recorder.close(statement, returned_rows=250)
+    assert telemetry.span.end_time == statement.ended_ns
+    assert telemetry.span.status.status_code is StatusCode.UNSET
+    assert ("db.response.returned_rows" in (telemetry.span.attributes or {})) is returned_rows
+    (duration,) = telemetry.points("db.client.operation.duration")
+    assert duration.count == 1
+
+
 def test_connect_and_transaction_spans_are_opt_in(telemetry: Telemetry) -> None:
     for options in (True, {"tracing": {"connect": True, "transactions": True, "pool": True}}):
         recorder = telemetry.recorder(options)
@@ -412,7 +466,7 @@ def test_a_span_that_is_not_started_would_have_been_dropped(
     parent = trace.INVALID_SPAN if sampled is None else _parent(sampled=sampled, remote=remote)
     with trace.use_span(parent):
         dropping = Dropping.of(tracer)
-        certain = dropping is not None and dropping.certain()
+        certain = dropping is not None and dropping.certain(context.get_current())
         spans = [tracer.start_span("x") for _ in range(20)]
         run(telemetry.recorder())
     kept = any(span.get_span_context().trace_flags.sampled for span in spans)
@@ -426,5 +480,6 @@ def test_the_shortcut_is_taken_under_an_unsampled_request() -> None:
     with trace.use_span(_parent(sampled=False, remote=False)):
         dropping = Dropping.of(tracer)
         assert dropping is not None
-        assert dropping.certain()
+        assert dropping.certain(context.get_current())
+        assert not dropping.certain(context.Context())
     assert Dropping.of(Telemetry(ALWAYS_OFF).tracer_provider.get_tracer("test")) == Dropping(True, True, True)
