@@ -206,6 +206,8 @@ def key_is_null(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -
 @implements(lookups.KeyTransformLt, lookups.KeyTransformLte, lookups.KeyTransformGt, lookups.KeyTransformGte)
 def key_comparison(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+    if connection.features.has_native_json_field and node.rhs_is_direct_value():
+        rhs_params = list(_decoded(rhs_params))  # Where JSON is text, Django has done so.
     is_text = bool(rhs_params) and isinstance(rhs_params[0], str) and node.rhs_is_direct_value()
     lhs_sql, lhs_params = _Document(node.lhs, compiler).value(AS_TEXT if is_text else AS_NUMBER)
     return f"{lhs_sql} {node.get_rhs_op(connection, rhs_sql)}", (*lhs_params, *rhs_params)
@@ -230,9 +232,10 @@ def has_key(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQ
 def json_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     lhs_sql, lhs_params = node.process_lhs(compiler, connection)
     rhs_sql, rhs_params = node.process_rhs(compiler, connection)
-    if connection.features.has_native_json_field:
-        lhs_sql = f"CAST({lhs_sql} AS nvarchar(max))"
-    return f"{lhs_sql} {BINARY} = {rhs_sql}", (*lhs_params, *rhs_params)
+    return f"{_comparable(lhs_sql, connection)} {BINARY} = {_comparable(rhs_sql, connection)}", (
+        *lhs_params,
+        *rhs_params,
+    )
 
 
 if hasattr(lookups, "JSONIn"):  # Django 6.1 and newer.
@@ -241,9 +244,16 @@ if hasattr(lookups, "JSONIn"):  # Django 6.1 and newer.
     def json_in(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
         lhs_sql, lhs_params = node.process_lhs(compiler, connection)
         rhs_sql, rhs_params = node.process_rhs(compiler, connection)
-        if connection.features.has_native_json_field:
-            lhs_sql = f"CAST({lhs_sql} AS nvarchar(max))"
-        return f"{lhs_sql} {BINARY} IN {rhs_sql}", (*lhs_params, *rhs_params)
+        if node.rhs_is_direct_value():
+            rhs_sql = rhs_sql.replace("%s", _comparable("%s", connection))
+        return f"{_comparable(lhs_sql, connection)} {BINARY} IN {rhs_sql}", (*lhs_params, *rhs_params)
+
+
+def _comparable(sql: str, connection: DatabaseWrapper) -> str:
+    """Return a document as text: the native type does not compare, and writes each document in its own way."""
+    if not connection.features.has_native_json_field:
+        return sql
+    return f"CAST(CAST({sql} AS json) AS nvarchar(max))"
 
 
 # Containment. The value is known: it is unfolded into conditions on the entries of OPENJSON.

@@ -304,6 +304,12 @@ def _character(sql_type: SqlType) -> Codec:
     return _sized(token, length, 8000, collation_bytes, _text_codec(collation_bytes))
 
 
+def _json(_: SqlType) -> Codec:
+    # To a client that does not know the type it goes as varchar(max) in UTF-8
+    # (https://learn.microsoft.com/sql/t-sql/data-types/json-data-type).
+    return _character(SqlType("varchar", length=MAX, collation="Latin1_General_100_BIN2_UTF8"))
+
+
 def _binary(sql_type: SqlType) -> Codec:
     length = MAX if sql_type.length is None else sql_type.length
     token = decode.BIGBINARY if sql_type.name == "binary" else decode.BIGVARBINARY
@@ -443,12 +449,13 @@ _FACTORIES: dict[str, Callable[[SqlType], Codec]] = {
     "ntext": _ntext,
     "image": _image,
     "xml": _xml,
+    "json": _json,
     "uniqueidentifier": _uniqueidentifier,
     "sql_variant": _variant,
 }
 
-TYPE_NAMES = frozenset(_FACTORIES)
-"""The data types that travel."""
+TYPE_NAMES = frozenset(_FACTORIES) - {"json"}
+"""The data types that travel, in both directions; json goes out only, as text."""
 
 
 # -- result sets -------------------------------------------------------------------------------------------------
