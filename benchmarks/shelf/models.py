@@ -21,7 +21,7 @@ class Row(models.Model):  # noqa: DJ008
     """Six columns beside the key, of six types."""
 
     name = models.CharField(max_length=100)
-    text = models.TextField()
+    text = models.CharField(max_length=200)
     number = models.IntegerField()
     price = models.DecimalField(max_digits=10, decimal_places=2)
     day = models.DateField()
