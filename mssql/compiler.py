@@ -101,10 +101,13 @@ class SQLCompiler(compiler.SQLCompiler):
         return LiftedRef(self._lift(sql, params), node._output_field_or_none)
 
     def _lift(self, sql: str, params: Sequence[Any]) -> str:
+        names = [f"{LIFTED}.[value{number}]" for number in range(1, len(self._lifted) + 2)]
+        if sql in names:
+            return sql
         if reference := self._lifted_reference(sql, params):
             return reference
         self._lifted[sql, make_hashable(tuple(params))] = sql, tuple(params)
-        return f"{LIFTED}.[value{len(self._lifted)}]"
+        return names[-1]
 
     def _lifted_reference(self, sql: str, params: Sequence[Any]) -> str | None:
         key = sql, make_hashable(tuple(params))

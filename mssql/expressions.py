@@ -296,10 +296,10 @@ def _typed_values() -> dict[str, str]:
 
 @implements(aggregates.Aggregate)
 def aggregate(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-    """Filter by CASE, and keep subqueries out of the arguments (error 130)."""
+    """Filter by CASE, and keep out of the arguments what an aggregate does not take."""
     node = _filtered_by_case(node)
     sources = node.get_source_expressions()
-    lifted = [_without_subquery(source, compiler) for source in sources]
+    lifted = [_as_argument(source, compiler) for source in sources]
     if any(new is not old for new, old in zip(lifted, sources, strict=True)):
         node = node.copy()
         node.set_source_expressions(lifted)
@@ -319,11 +319,26 @@ def _filtered_by_case(node: Any) -> Any:
     return node
 
 
-def _without_subquery(node: Any, compiler: SQLCompiler) -> Any:
-    if node is None or isinstance(node, (Col, Ref, Value, expressions.Star)):
+def _as_argument(node: Any, compiler: SQLCompiler) -> Any:
+    """Return the node, or the name of its value computed in FROM.
+
+    An aggregate takes no subquery (error 130), and no column of the query around beside others (error 8124); alone,
+    such a column would make it an aggregate of that query.
+    """
+    if node is None or isinstance(node, (Ref, Value, expressions.Star)):
+        return node
+    if _names_outer_column(node, compiler.query):
+        return compiler.lift(node)
+    if isinstance(node, Col):
         return node
     sql, _ = compiler.compile(node)
     return compiler.lift(node) if "SELECT " in sql else node
+
+
+def _names_outer_column(node: Any, query: Query) -> bool:
+    return query.subquery and any(
+        isinstance(part, Col) and part.alias not in query.alias_map for part in _parts(node)
+    )
 
 
 @implements(aggregates.Count)
