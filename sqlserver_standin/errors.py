@@ -361,6 +361,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "added to non-empty table '{}' because it does not satisfy these conditions.",
     ),
     4909: (16, 1, "Cannot alter '{}' because it is not a table."),
+    4936: (16, 1, "Computed column '{}' in table '{}' cannot be persisted because the column is non-deterministic."),
     5011: (
         14,
         5,

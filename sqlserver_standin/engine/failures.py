@@ -93,6 +93,8 @@ class Failures:
                 kind = next(
                     (name for text, name in _OUT_OF_RANGE.items() if text in error.message), "numeric"
                 )
+                if "double precision" in error.message:
+                    kind = "float"
                 return sql_error(8115, "expression", kind)
             case "40P01":
                 return sql_error(1205, self._session.spid)

@@ -173,6 +173,9 @@ class DefinitionParser(FlowParser):
         token = self.next()
         if token.kind != "variable":
             self.fail(token)
+        if token.value in self._declared:
+            raise sql_error(134, token.text, line=token.line)
+        self._declared |= {token.value}
         self.accept("AS")
         data_type = with_default_length(self.data_type(), 1)
         default = self._unary() if self.accept("=") else None

@@ -27,6 +27,7 @@ class FlowParser(TableParser):
     """Parses what a procedure's body is made of; any statement inside it is the subclass's work."""
 
     _loops = 0
+    _declared: frozenset[str] = frozenset()
 
     def statement(self) -> st.Statement:
         """One statement; a semicolon behind it is taken too."""
@@ -67,6 +68,9 @@ class FlowParser(TableParser):
         if token.kind != "variable":
             self.fail()
         self.next()
+        if token.value in self._declared:
+            raise sql_error(134, token.text, line=token.line)
+        self._declared |= {token.value}
         self.accept("AS")
         if self.at("TABLE"):
             self.next()

@@ -58,6 +58,8 @@ class Procedures:
         """A procedure of the user's: its body in a frame of its own."""
         session = self._session
         found = session.ddl.modules.find_procedure(name)
+        if found is None and name[-1].lower() in _REFUSED:
+            raise unsupported(f"the procedure {name[-1].lower()}", statement.line)
         if found is None:
             raise sql_error(2812, ".".join(name), line=statement.line)
         (procedure,) = yield from self._interpreter.compile(found[1]["definition"], name[-1])
@@ -178,7 +180,10 @@ class Procedures:
                 schema = parts[-2] if len(parts) > 1 else "dbo"
                 if table is not None:
                     ddl.renames.rename_table(table, new)
-                elif not ddl.renames.rename_constraint(schema, parts[-1], new):
+                elif not (
+                    ddl.renames.rename_constraint(schema, parts[-1], new)
+                    or ddl.renames.rename_module(schema, parts[-1], new)
+                ):
                     raise sql_error(15225, old, session.database, kind or "(null)")
             elif kind == "DATABASE":
                 database = session.instance.database(old)
@@ -478,6 +483,18 @@ class _atomic:
             self._session.link.end("COMMIT" if kind is None else "ROLLBACK")
             self._session.schema_changed()
 
+
+# SQL Server has them, the stand-in does not; any other name is a procedure that nobody made.
+_REFUSED = frozenset(
+    """sp_addlinkedserver sp_addmessage sp_addrolemember sp_addtype sp_configure sp_databases sp_depends
+    sp_describe_first_result_set sp_describe_parameter_encryption sp_droprolemember sp_estimate_data_compression_savings
+    sp_getapplock sp_help sp_helpconstraint sp_helpdb sp_helpindex sp_helptext sp_invoke_external_rest_endpoint sp_lock
+    sp_query_store_flush_db sp_query_store_force_plan sp_query_store_reset_exec_stats sp_query_store_unforce_plan
+    sp_recompile sp_refreshsqlmodule sp_refreshview sp_releaseapplock sp_send_dbmail sp_sequence_get_range
+    sp_settriggerorder sp_spaceused sp_special_columns sp_sproc_columns sp_stored_procedures sp_table_privileges
+    sp_tableoption sp_who sp_who2 sp_xml_preparedocument sp_xml_removedocument xp_cmdshell xp_dirtree xp_readerrorlog
+    xp_regread""".split()
+)
 
 _SYSTEM: dict[str, Callable[[Procedures, st.Execute, Frame], Iterator[Event]]] = {
     "sp_executesql": Procedures._sp_executesql,

@@ -148,11 +148,7 @@ class DataTranslator(QueryTranslator):
                     "REPLICATION identity column.",
                 )
             if not statement.columns:
-                raise SqlError(
-                    8101,
-                    f"An explicit value for the identity column in table '{table.name}' can only be specified when "
-                    "a column list is used and IDENTITY_INSERT is ON.",
-                )
+                raise _identity_without_columns(table)
         return " OVERRIDING SYSTEM VALUE" if identity else ""
 
     def _insert_rows(self, table: Table, columns: list[TableColumn], statement: ast.InsertStatement) -> str:
@@ -160,9 +156,7 @@ class DataTranslator(QueryTranslator):
         for row in statement.rows:
             if len(row) != len(columns):
                 if not statement.columns:
-                    raise SqlError(
-                        213, "Column name or number of supplied values does not match table definition."
-                    )
+                    raise _wrong_number(table, len(row) - len(columns))
                 more_columns = len(columns) > len(row)
                 raise SqlError(
                     109 if more_columns else 110,
@@ -197,9 +191,7 @@ class DataTranslator(QueryTranslator):
         translated = self.query(query)
         if len(translated.columns) != len(columns):
             if not statement.columns:
-                raise SqlError(
-                    213, "Column name or number of supplied values does not match table definition."
-                )
+                raise _wrong_number(table, len(translated.columns) - len(columns))
             fewer = len(translated.columns) < len(columns)
             raise SqlError(
                 120 if fewer else 121,
@@ -535,6 +527,21 @@ def replace_sql(value: Value, sql: str) -> Value:
 
 def _aliased(output: Output) -> str:
     return f"{output.value.sql} AS {identifier(output.name)}" if output.name else output.value.sql
+
+
+def _identity_without_columns(table: Table) -> SqlError:
+    return SqlError(
+        8101,
+        f"An explicit value for the identity column in table '{table.name}' can only be specified when a column list "
+        "is used and IDENTITY_INSERT is ON.",
+    )
+
+
+def _wrong_number(table: Table, too_many: int) -> SqlError:
+    """INSERT without a list of columns; one value too many is taken for the identity column's."""
+    if too_many == 1 and any(column.identity for column in table.columns):
+        return _identity_without_columns(table)
+    return SqlError(213, "Column name or number of supplied values does not match table definition.")
 
 
 def _specified_twice(name: str) -> SqlError:

@@ -64,6 +64,43 @@ class Renames(Definer):
         )
         self._session.schema_changed()
 
+    def rename_module(self, schema: str, old: str, new: str) -> bool:
+        """A sequence, procedure or trigger; False when there is none of that name."""
+        pg_schema = self._session.catalog.schema_exists(schema) or schema
+        rows = self._session.link.rows(
+            """SELECT 'SEQUENCE', c.relname, '', d.description
+                 FROM pg_class c
+                 JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0
+                WHERE c.relkind = 'S' AND c.relnamespace = $1::regnamespace
+                  AND lower(coalesce(d.description::jsonb ->> 'name', c.relname)) = lower($2::text)
+               UNION ALL
+               SELECT 'PROCEDURE', p.proname, '', d.description
+                 FROM pg_proc p JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
+                WHERE p.prokind = 'p' AND p.pronamespace = $1::regnamespace
+                  AND lower(coalesce(d.description::jsonb ->> 'name', p.proname)) = lower($2::text)
+               UNION ALL
+               SELECT 'TRIGGER', t.tgname, t.tgrelid::regclass::text, d.description
+                 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+                 JOIN pg_description d ON d.objoid = t.oid AND d.classoid = 'pg_trigger'::regclass
+                WHERE c.relnamespace = $1::regnamespace AND lower(d.description::jsonb ->> 'name') = lower($2::text)""",
+            (quote(pg_schema), old),
+        )
+        if not rows:
+            return False
+        if new.lower() != old.lower() and self.objects_named(pg_schema, new):
+            raise sql_error(15335, new, "object")
+        for kind, pg_old, table, description in rows:
+            meta = {**json.loads(description or "{}"), "name": new}
+            place = f" ON {table}" if table else ""
+            # Each event of a trigger has a trigger of its own in PostgreSQL; its first is the one named like it.
+            pg_new = pg_name(new) if meta.get("main", True) else pg_name(new, pg_old or "")
+            source = quote(pg_old or "") if table else f"{quote(pg_schema)}.{quote(pg_old or '')}"
+            target = quote(pg_new) if table else f"{quote(pg_schema)}.{quote(pg_new)}"
+            rename = [f"ALTER {kind} {source}{place} RENAME TO {quote(pg_new)}"] if pg_new != pg_old else []
+            self.run([*rename, comment(kind or "", f"{target}{place}", meta)])
+        self._session.schema_changed()
+        return True
+
     def rename_constraint(self, schema: str, old: str, new: str) -> bool:
         """A key, check, foreign key or default constraint; False when there is none of that name."""
         pg_schema = self._session.catalog.schema_exists(schema) or schema

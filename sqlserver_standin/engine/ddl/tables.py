@@ -81,7 +81,12 @@ class Tables(Definer):
         for constraint in constraints:
             if constraint.kind == "CHECK":
                 sql.extend(self._constraints.check_sql(table, constraint))
-        self.run([*sql, *self.column_comments(table)])
+        try:
+            self.run([*sql, *self.column_comments(table)])
+        except PostgresError as error:
+            if error.sqlstate == "42P17":
+                raise self._not_deterministic(table, table.columns) from None
+            raise
         for constraint in constraints:
             if constraint.kind == "FOREIGN KEY":
                 self._constraints.add_foreign_key(table, constraint, "CREATE TABLE")
@@ -133,6 +138,8 @@ class Tables(Definer):
                 raise self._duplicate_key(table, constraints, error) from None
             if error.sqlstate == "23514":
                 raise self._session.check_conflict(error, "ALTER TABLE") from None
+            if error.sqlstate == "42P17":
+                raise self._not_deterministic(table, added) from None
             raise
         self._session.schema_changed(only_added_to=table)
         for constraint in constraints:
@@ -144,6 +151,14 @@ class Tables(Definer):
                     validate=statement.check_existing is not False,
                 )
         self._session.schema_changed(only_added_to=table)
+
+    @staticmethod
+    def _not_deterministic(table: TableInfo, columns: Sequence[ColumnInfo]) -> SqlError:
+        """PostgreSQL does not say which column it is."""
+        computed = [column for column in columns if column.computed is not None]
+        if len(computed) == 1 and computed[0].persisted:
+            return sql_error(4936, computed[0].name, table.name)
+        return unsupported("a computed column that is not deterministic")
 
     @staticmethod
     def _with_values(constraints: Sequence[st.Constraint], column: ColumnInfo) -> bool:
