@@ -83,7 +83,11 @@ def check_cascades(
     errors: dict[ForeignKey[Any, Any], checks.CheckMessage] = {}
     for alias in settings.DATABASES if databases is None else databases:
         if settings.DATABASES[alias].get("ENGINE") == "mssql":
-            here = [model for model in models if router.allow_migrate_model(alias, model)]
+            here = [
+                model
+                for model in models
+                if router.allow_migrate_model(alias, model) and model._meta.can_migrate(connections[alias])
+            ]
             errors |= {field: _collision(*ways) for field, ways in _colliding_cascades(here).items()}
     return list(errors.values())
 
@@ -100,10 +104,7 @@ def _colliding_cascades(models: Iterable[type[Model]]) -> dict[ForeignKey[Any, A
     """
     pointing_at: dict[str, list[ForeignKey[Any, Any]]] = defaultdict(list)
     for model in models:
-        meta = model._meta
-        if not meta.managed or meta.proxy:
-            continue
-        for field in meta.local_fields:
+        for field in model._meta.local_fields:
             if (
                 isinstance(field, ForeignKey)
                 and field.db_constraint  # type: ignore[attr-defined]
