@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from mssql import explain, retry
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
 
-CHUNK = 100
-"""Rows that execute() reads at once. A result of fewer is off the wire when execute() returns: most are."""
+CHUNK = 101
+"""Rows that execute() reads at once. A result of fewer is off the wire when execute() returns: most are, and so is a
+page of 100, which is also what Django asks for at a time."""
 
 ARRAY_ROWS = 50
 """Rows of one shape from which executemany() sends arrays: it costs three messages, however many there are."""
@@ -347,8 +350,7 @@ class Cursor:
         assert driver is not None
         self.description = driver.description
         self._position = 0
-        self._rows = list(map(tuple, driver.fetchmany(CHUNK)))
-        self._fetched += len(self._rows)
+        self._rows = self._fetch(driver, CHUNK)
         if len(self._rows) < CHUNK:
             self._end_set()
         else:
@@ -372,14 +374,18 @@ class Cursor:
         if driver is None or self._moved:
             return []
         try:
-            rows = list(map(tuple, driver.fetchall() if size is None else driver.fetchmany(size)))
-            self._fetched += len(rows)
+            rows = self._fetch(driver, size)
             if size is None or len(rows) < size:
                 self._end_set()
         except BaseException as error:
             self._discard(error)
             raise
         return rows
+
+    def _fetch(self, driver: pyodbc.Cursor, size: int | None) -> list[Row]:
+        rows = driver.fetchall() if size is None else driver.fetchmany(size)
+        self._fetched += len(rows)
+        return list(map(_as_tuple(len(driver.description)), rows))
 
     def buffer(self) -> None:
         """Bring everything that is unread to this side, because another statement wants the wire."""
@@ -411,7 +417,8 @@ class Cursor:
         self._moved = False
         if self.session.reading is self:
             self.session.reading = None
-        self._close_statement(error)
+        if self._statement is not None:
+            self._close_statement(error)
 
     def _close_statement(self, error: BaseException | None = None) -> None:
         statement, self._statement = self._statement, None
@@ -509,6 +516,12 @@ class Cursor:
 
     def setoutputsize(self, size: int, column: int | None = None) -> None:
         """PEP 249 lets a driver ignore it."""
+
+
+@cache
+def _as_tuple(width: int) -> Callable[[Any], Row]:
+    """What makes a tuple of a pyodbc.Row, which has no hash. tuple() would iterate over it, in twice the time."""
+    return itemgetter(*range(width)) if width > 1 else tuple
 
 
 def _batches(

@@ -42,6 +42,7 @@ SCRIPTS = {
     "rows; fail": [rows((1,))[0], DUPLICATE],
     "three sets": [*rows((1,), (2,)), Done(9, "update"), *rows((3,)), *rows(*[(n,) for n in range(300)])],
     "no rows": [*rows()],
+    "one column": [*rows((1,))],
     "prints": [Message(0, "before"), Done(1, "insert"), Message(0, "after"), *rows((1,))],
     "big; small": [*rows(*[(n,) for n in range(250)]), *rows((1,))],
 }
@@ -56,7 +57,18 @@ def query(alias: DatabaseWrapper, sql: str, params: Any = None) -> Any:
 class TestResults:
     def test_rows_are_tuples(self, alias: DatabaseWrapper) -> None:
         assert query(alias, "rows 2") == [(0, "name 0"), (1, "name 1")]
-        assert type(query(alias, "rows 1")[0]) is tuple
+        for sql in ("rows 1", "one column"):
+            (row,) = query(alias, sql)
+            assert type(row) is tuple
+
+    def test_a_page_of_a_hundred_is_off_the_wire_after_execute(self, alias: DatabaseWrapper) -> None:
+        assert alias.connection is not None
+        with alias.cursor() as cursor:
+            cursor.execute("rows 100")
+            assert alias.connection.reading is None
+            assert len(cursor.fetchmany(100)) == 100
+            cursor.execute("rows 101")
+            assert alias.connection.reading is not None
 
     @pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 1234])
     @pytest.mark.parametrize("size", [1, 7, CHUNK, 1000])
