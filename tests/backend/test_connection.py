@@ -16,8 +16,10 @@ from mssql.base import DatabaseWrapper
 from mssql.connection_advice import connection_advice
 from mssql.connection_string import ServerAddress
 from mssql.errors import parse
+from sqlserver_standin import handshake
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.faults import FaultKind, LoginFault, StatementFault
+from sqlserver_standin.tds.login import Login, parse_login
 from tests.backend.echo import Echo, echo, rows
 
 
@@ -75,6 +77,18 @@ class TestSetUp:
         assert alias.connection.info.application_name == "shop"
         facts = [session.login for session in engine.instance.sessions.values()]
         assert any("shop" in map(str, fact.values()) for fact in facts)
+
+    def test_read_intent_goes_with_the_login(self, engine: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+        logins: list[Login] = []
+
+        def remember(data: bytes) -> Login:
+            logins.append(parse_login(data))
+            return logins[-1]
+
+        monkeypatch.setattr(handshake, "parse_login", remember)
+        for options in ({"application_intent": "ReadOnly"}, {"application_intent": "ReadWrite"}, {}):
+            engine.alias(OPTIONS=options).ensure_connection()
+        assert [login.read_only_intent for login in logins] == [True, False, False]
 
     def test_mars_is_what_the_option_says(self, engine: Echo) -> None:
         for mars, word in ((False, "no"), (True, "yes")):

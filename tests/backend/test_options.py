@@ -15,6 +15,8 @@ from tests.backend.models import Author
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ISOLATION = "SELECT transaction_isolation_level FROM sys.dm_exec_sessions WHERE session_id = @@SPID"
+DEADLOCK_PRIORITY = "SELECT deadlock_priority FROM sys.dm_exec_sessions WHERE session_id = @@SPID"
+ENCRYPTED = "SELECT encrypt_option FROM sys.dm_exec_connections WHERE session_id = @@SPID"
 
 Make = Callable[..., DatabaseWrapper]
 
@@ -55,6 +57,10 @@ def value(alias: DatabaseWrapper, sql: str) -> Any:
             "a'b",
         ),
         ({"session_context": {"tenant": 42}}, "SELECT CONVERT(int, SESSION_CONTEXT(N'tenant'))", 42),
+        ({"deadlock_priority": "low"}, DEADLOCK_PRIORITY, -5),
+        ({"deadlock_priority": 7}, DEADLOCK_PRIORITY, 7),
+        ({}, DEADLOCK_PRIORITY, 0),
+        ({"encrypt": True}, ENCRYPTED, "TRUE"),
     ],
 )
 def test_the_session_is_set_up(make: Make, options: dict[str, Any], question: str, answer: Any) -> None:
@@ -128,6 +134,23 @@ def test_native_uuids(make: Make) -> None:
         "00112233-4455-6677-8899-aabbccddeeff"
     )
     assert not connection.features.has_native_uuid_field
+
+
+def test_nothing_is_shared_between_aliases(make: Make) -> None:
+    """What one alias is told does not show in another, nor on the classes."""
+    before = {
+        name: copy.copy(value) for name, value in vars(DatabaseWrapper).items() if isinstance(value, dict)
+    }
+    first = make(
+        uuid_storage="uniqueidentifier", return_rows_bulk_insert=True, collation="Latin1_General_100_CS_AS"
+    )
+    second = make()
+    first.ensure_connection()
+    second.ensure_connection()
+    assert first.data_types["UUIDField"] != second.data_types["UUIDField"]
+    assert first.operators != second.operators
+    assert second.features.can_return_rows_from_bulk_insert
+    assert {name: vars(DatabaseWrapper)[name] for name in before} == before
 
 
 def test_a_pool_on_a_real_server(make: Make) -> None:
