@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from django.db.models import Field
+from django.db.models import BinaryField, Field
 
+if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
 
 MAX_ROWS = 20_000
@@ -26,6 +26,9 @@ _DIRECT = frozenset(
 )
 _TEXT = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml", "json"})
 _BINARY = frozenset({"binary", "varbinary", "image"})
+
+# The latter is Django 6.1's.
+_PLACEHOLDER_METHODS = ("get_placeholder", "get_placeholder_sql")
 
 
 def openjson_type(data_type: str | None) -> str | None:
@@ -56,15 +59,21 @@ def as_json(fields: Iterable[Field | str], connection: DatabaseWrapper) -> list[
     for field in fields:
         if isinstance(field, str):
             continue  # A name only counts in DatabaseOperations.bulk_batch_size().
-        if getattr(field, "get_placeholder", None) and field.get_internal_type() != "BinaryField":
-            return None
-        if getattr(field, "get_placeholder_sql", None) and field.get_internal_type() != "BinaryField":
+        if _has_own_placeholder(field):
             return None
         column_type = openjson_type(field.db_type(connection))
         if column_type is None:
             return None
         types.append(column_type)
     return types
+
+
+def _has_own_placeholder(field: Field) -> bool:
+    """Say whether a field wraps its values in SQL of its own; BinaryField's conversion is done by OPENJSON as well."""
+    own_and_binary = (
+        (getattr(type(field), name, None), getattr(BinaryField, name, None)) for name in _PLACEHOLDER_METHODS
+    )
+    return any(own is not None and own is not binary for own, binary in own_and_binary)
 
 
 def dump_rows(rows: Sequence[Sequence[Any]]) -> str:

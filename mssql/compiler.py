@@ -15,6 +15,7 @@ from django.db.models.constants import OnConflict
 from django.db.models.expressions import (
     Col,
     ColPairs,
+    DatabaseDefault,
     Expression,
     ExpressionWrapper,
     OrderBy,
@@ -38,7 +39,6 @@ from mssql.expressions import (
 )
 from mssql.hints import hints_of, with_clause, without_query_hints
 from mssql.nth_value import NumberedRows
-from mssql.operations import BINARY_PLACEHOLDER
 
 if TYPE_CHECKING:
     from django.db.models.sql.query import Query
@@ -480,10 +480,10 @@ class SQLCompiler(compiler.SQLCompiler):
         )
 
     def _compound_part_sql(self, part: SQLCompiler) -> tuple[str, Sequence[Any]]:
-        query = self.query
-        if (selected := getattr(query, "selected", None)) is not None and part.query.selected is None:
-            part.query = part.query.clone()
+        part.query = part.query.clone()
+        if (selected := getattr(self.query, "selected", None)) is not None and part.query.selected is None:
             part.query.set_values(selected)
+        part.query.subquery = True  # Its order counts only where it is sliced.
         sql, params = part.as_sql(with_col_aliases=True)
         if part.query.is_sliced or part.query.combinator:
             # TOP with ORDER BY, and parentheses at the beginning of a subquery, want a SELECT around them.
@@ -597,10 +597,9 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
     def as_sql(self) -> list[SQL]:
         fields, rows = self._fields_and_rows()
         table = self.connection.ops.quote_name(self.query.get_meta().db_table)
-        placeholders, params = self.assemble_as_sql(fields, rows) if fields else ([], [])
         identity = any(isinstance(field, AutoFieldMixin) for field in fields)
         statements: list[SQL] = []
-        for source in self._sources(fields, placeholders, params):
+        for source in self._sources(fields, rows):
             if self.query.on_conflict or (self.returning_fields and len(self.query.objs) > 1):
                 sql, source_params = self._merge_sql(table, fields, source), source.params
             else:
@@ -610,37 +609,34 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             statements.append((sql, tuple(source_params)))
         return statements
 
-    def _fields_and_rows(self) -> tuple[list[Field], list[list[Any]]]:
-        fields = list(self.query.fields)
-        columns = []
-        for field in list(fields):
+    def _fields_and_rows(self) -> tuple[list[Field], list[tuple[Any, ...]]]:
+        fields: list[Field] = []
+        columns: list[list[Any]] = []
+        for field in self.query.fields:
             values = [self.pre_save_val(field, obj) for obj in self.query.objs]
-            if all(_is_database_default(value) for value in values):
-                fields.remove(field)  # The column's own DEFAULT does it.
-                continue
-            columns.append(
-                [
-                    self.prepare_value(field, field.db_default if _is_database_default(value) else value)
-                    for value in values
-                ]
-            )
-        return fields, [list(row) for row in zip(*columns, strict=True)] if columns else []
+            kinds = set(map(type, values))
+            if kinds == {DatabaseDefault}:
+                continue  # The column's own DEFAULT does it.
+            fields.append(field)
+            columns.append(self._prepared(field, values, kinds))
+        return fields, list(zip(*columns, strict=True))
 
-    def _sources(
-        self, fields: list[Field], placeholders: Sequence[Any], params: Sequence[Any]
-    ) -> Iterator[_Source]:
+    def _prepared(self, field: Field, values: list[Any], kinds: set[type]) -> list[Any]:
+        if any(hasattr(kind, "resolve_expression") for kind in kinds):
+            return [
+                self.prepare_value(field, field.db_default if isinstance(value, DatabaseDefault) else value)
+                for value in values
+            ]
+        # prepare_value() would look at each of thousands, and do this.
+        prepare, connection = field.get_db_prep_save, self.connection
+        return [prepare(value, connection=connection) for value in values]
+
+    def _sources(self, fields: list[Field], rows: list[tuple[Any, ...]]) -> Iterator[_Source]:
         number_of_rows = len(self.query.objs)
         if not fields:
             yield _Source(number_of_rows, (), "", ())
             return
-        if number_of_rows == 1:
-            yield _Source(1, placeholders, "", tuple(params[0]))
-            return
-        types = bulk.as_json(fields, self.connection)
-        plain = all(len(row) == len(fields) for row in params) and not any(
-            hasattr(value, "as_sql") for row in params for value in row
-        )
-        if types and plain and all(sql in _PLAIN_PLACEHOLDERS for row in placeholders for sql in row):
+        if number_of_rows > 1 and (types := self._json_types(fields, rows)):
             columns = ", ".join(
                 f"[value{number}] {data_type} '$[{number}]'"
                 for number, data_type in enumerate(types, start=1)
@@ -649,9 +645,10 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
                 number_of_rows,
                 (),
                 f"OPENJSON(%s) WITH ([position] int '$[0]', {columns})",
-                (bulk.dump_rows(params),),
+                (bulk.dump_rows(rows),),
             )
             return
+        placeholders, params = self.assemble_as_sql(fields, rows)
         # VALUES of INSERT takes 1,000 rows (error 10738).
         size = min(1000, max(1, self.connection.features.max_query_params // (max(map(len, params)) or 1)))
         for start in range(0, number_of_rows, size):
@@ -659,6 +656,15 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             yield _Source(
                 len(placeholders[chunk]), placeholders[chunk], "", tuple(chain.from_iterable(params[chunk]))
             )
+
+    def _json_types(self, fields: list[Field], rows: list[tuple[Any, ...]]) -> list[str] | None:
+        """Return the OPENJSON type of each field; None where one can't travel as JSON, or a value is an expression."""
+        types = bulk.as_json(fields, self.connection)
+        if types is None or any(
+            hasattr(kind, "as_sql") for kind in set(map(type, chain.from_iterable(rows)))
+        ):
+            return None
+        return types
 
     def _insert_sql(self, table: str, fields: list[Field], source: _Source) -> str:
         into = f"INSERT INTO {table}"
@@ -774,10 +780,6 @@ def _returning_sql(
     )
 
 
-_PLAIN_PLACEHOLDERS = frozenset({"%s", BINARY_PLACEHOLDER})
-"""Markers that stand for a value as it is; anything else is an expression."""
-
-
 class _Source:
     """Rows to insert: as VALUES with a marker for each value, or as a table made of one parameter."""
 
@@ -788,10 +790,6 @@ class _Source:
         self.rows = rows
         self.table = table
         self.params = params
-
-
-def _is_database_default(value: Any) -> bool:
-    return type(value).__name__ == "DatabaseDefault"
 
 
 def _value_list(fields: Sequence[Field]) -> str:

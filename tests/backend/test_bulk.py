@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.db import DataError, connection
-from django.db.models import Value
+from django.db.models import BinaryField, Field, IntegerField, TextField, Value
 from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given
@@ -20,6 +20,19 @@ from mssql import bulk
 from tests.backend.models import Defaulted, Empty, Everything, Shelf, Stock, Writer
 
 UTC = datetime.UTC
+
+
+class Wrapped(TextField):
+    def get_placeholder(self, value: Any, compiler: Any, connection: Any) -> str:
+        return "COMPRESS(%s)"
+
+    def get_placeholder_sql(self, value: Any, compiler: Any, connection: Any) -> Any:
+        return "COMPRESS(%s)", [value]
+
+
+class WrappedBytes(BinaryField):
+    get_placeholder = Wrapped.get_placeholder
+    get_placeholder_sql = Wrapped.get_placeholder_sql
 
 
 class TestRowsAsJSON:
@@ -60,6 +73,20 @@ class TestRowsAsJSON:
     )
     def test_other_values_as_text_that_sql_server_reads(self, value: Any, text: str) -> None:
         assert json.loads(bulk.dump_values([value])) == [text]
+
+    @pytest.mark.parametrize(
+        ("field", "types"),
+        [
+            (IntegerField(), ["int"]),
+            (BinaryField(), ["varbinary(max)"]),
+            (Wrapped(), None),
+            (WrappedBytes(), None),
+        ],
+    )
+    def test_a_field_that_wraps_its_values_in_sql_goes_another_way(
+        self, field: Field[Any, Any], types: list[str] | None
+    ) -> None:
+        assert bulk.as_json([field], connection) == types  # type: ignore[arg-type]
 
 
 @pytest.mark.django_db
