@@ -111,3 +111,12 @@ class Defaulted(Named):
     twice = models.GeneratedField(
         expression=models.F("number") * 2, output_field=models.IntegerField(), db_persist=True
     )
+
+
+class Seat(Named):
+    """A key of two columns."""
+
+    pk = models.CompositePrimaryKey("row", "number")
+    row = models.CharField(max_length=5, db_collation="Latin1_General_100_CS_AS")
+    number = models.IntegerField()
+    price = models.IntegerField(default=0)

@@ -138,6 +138,15 @@ class TestGrouping:
             n=Count("pk", filter=Exists(Volume.objects.filter(writer=OuterRef("pk"))))
         ) == {"n": 2}
 
+    def test_an_aggregate_over_a_column_of_the_query_around(self, library: list[Writer]) -> None:
+        cheap = Count("pk", filter=Q(price__lt=OuterRef("pk") * 0 + 2))
+        counted = Volume.objects.filter(writer=OuterRef("pk")).order_by().values("writer")
+        numbers = counted.annotate(n=cheap, most=Max(OuterRef("name"))).values("n", "most")
+        found = Writer.objects.annotate(
+            n=Subquery(numbers.values("n")), most=Subquery(numbers.values("most"))
+        )
+        assert list(found.order_by("name").values_list("n", "most")) == [(None, None), (1, "bob"), (0, "Cyd")]
+
     def test_having_alone(self, library: list[Writer]) -> None:
         busy = Writer.objects.alias(n=Count("volumes")).filter(n__gt=1)
         assert [writer.name for writer in busy] == ["bob"]
@@ -197,6 +206,11 @@ class TestOrdering:
 
 
 class TestCompoundQueries:
+    def test_an_ordering_in_a_part_that_is_not_sliced(self, library: list[Writer]) -> None:
+        ordered = Writer.objects.order_by("-name")
+        union = ordered.filter(name="Ann").union(ordered.distinct().filter(name__gt="a")).order_by("name")
+        assert [writer.name for writer in union] == ["Ann", "bob", "Cyd"]
+
     def test_slices_and_orderings_in_the_parts(self, library: list[Writer]) -> None:
         first, last = Writer.objects.order_by("pk")[:1], Writer.objects.order_by("-pk")[:1]
         assert {writer.name for writer in first.union(last)} == {"Ann", "Cyd"}
