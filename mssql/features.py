@@ -75,6 +75,7 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_over_clause = True
     # RANGE takes UNBOUNDED and CURRENT ROW only.
     supports_frame_range_fixed_distance = False
+    only_supports_unbounded_with_preceding_and_following = True
     # No EXCLUDE in a window frame.
     supports_frame_exclusion = False
     # A condition is no value in T-SQL; CASE WHEN makes one of it.

@@ -10,8 +10,6 @@ FLAG_REASONS = {
     "has_native_duration_field": "There is no interval type; DurationField is bigint, in microseconds.",
     "has_select_for_no_key_update": "There is one kind of update lock.",
     "interprets_empty_strings_as_nulls": "Oracle's way: here an empty text is no NULL.",
-    "only_supports_unbounded_with_preceding_and_following": "An older PostgreSQL's limit of window frames, tested by "
-    "its error message.",
     "prohibits_null_characters_in_text_exception": "PostgreSQL's limit: here text may hold NUL.",
     "requires_explicit_null_ordering_when_grouping": "MySQL's way: here GROUP BY does not sort.",
     "supports_any_value": "There is no ANY_VALUE.",
