@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -12,12 +13,14 @@ from pathlib import Path
 
 from sqlserver_standin.certificate import server_context
 from sqlserver_standin.control import ControlServer
-from sqlserver_standin.engine.instance import Instance
+from sqlserver_standin.engine.instance import MOST_SESSIONS, Instance
 from sqlserver_standin.engine.postgres import PostgresError
 from sqlserver_standin.faults import Faults
 from sqlserver_standin.journal import Journal
 from sqlserver_standin.launcher import DEFAULT_PASSWORD, DEFAULT_USER
 from sqlserver_standin.server import ListenError, Server, listen
+
+OTHER_FILES = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     try:
+        instance.most_sessions = _most_sessions()
         journal = Journal.from_environment(controlled=options.control)
         faults = Faults()
         server = Server(instance, listener, tls=server_context(), faults=faults, journal=journal)
@@ -62,6 +66,17 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         instance.close()
     return 0
+
+
+def _most_sessions() -> int:
+    """As many as files may be open, of which each session takes two; the usual limit of 1,024 is a soft one."""
+    wanted = 2 * MOST_SESSIONS + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return min(MOST_SESSIONS, (soft - OTHER_FILES) // 2)
+    return MOST_SESSIONS
 
 
 def _wait_for_parent(stop: threading.Event) -> None:

@@ -489,6 +489,12 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         1,
         "Cannot set key '{}' in the session context. The key has been set as read_only for this session.",
     ),
+    17809: (
+        20,
+        1,
+        "Could not connect because the maximum number of '{}' user connections has already been reached. The system "
+        "administrator can use sp_configure to increase the maximum value. The connection has been closed.",
+    ),
     18456: (14, 1, "Login failed for user '{}'."),
     40000: (16, 1, "not supported by the stand-in: {}"),
     5701: (10, 2, "Changed database context to '{}'."),

@@ -17,7 +17,7 @@ from psycopg import sql as pg_sql
 
 from sqlserver_standin.engine.names import pg_name
 from sqlserver_standin.engine.observation import PlanCache
-from sqlserver_standin.engine.postgres import Postgres
+from sqlserver_standin.engine.postgres import MOST_CONNECTIONS, Postgres
 from sqlserver_standin.engine.security import Security
 from sqlserver_standin.engine.session import ClientInfo, Session
 from sqlserver_standin.errors import sql_error
@@ -27,6 +27,8 @@ logger = logging.getLogger("sqlserver_standin.engine")
 
 SYSTEM_DATABASES = ("master", "tempdb", "model", "msdb")
 FIRST_USER_SESSION = 51
+# The rest of PostgreSQL's connections is for what the instance does itself, and for processes that are about to end.
+MOST_SESSIONS = MOST_CONNECTIONS - 30
 MOST_DEADLOCKS = 100
 _TEMPLATE = "standin_template"
 _DATABASE_PREFIX = "mssql:"
@@ -89,6 +91,7 @@ class Instance:
         self.started = datetime.datetime.now()
         self._password = password
         self._lock = threading.RLock()
+        self.most_sessions = MOST_SESSIONS
         self._sessions: dict[int, Session] = {}
         self._databases: dict[str, Database] = {}
         self._versions: defaultdict[str, int] = defaultdict(int)
@@ -131,6 +134,8 @@ class Instance:
             raise sql_error(4060, database)
         client = ClientInfo(user, host_name, application_name, client_pid, client_library, client_address)
         with self._lock:
+            if len(self._sessions) >= self.most_sessions:
+                raise sql_error(17809, self.most_sessions)
             spid = FIRST_USER_SESSION
             while spid in self._sessions:
                 spid += 1

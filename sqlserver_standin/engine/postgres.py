@@ -26,6 +26,8 @@ logger = logging.getLogger("sqlserver_standin.postgres")
 SUPERUSER = "standin"
 START_TIMEOUT = 30.0
 
+MOST_CONNECTIONS = 1000
+
 # Durability is traded for speed throughout: the data of a stand-in can be made again.
 SETTINGS = {
     "listen_addresses": "",
@@ -36,8 +38,9 @@ SETTINGS = {
     "max_wal_senders": "0",
     "max_wal_size": "512MB",
     "shared_buffers": "128MB",
-    "max_connections": "200",
-    "max_locks_per_transaction": "512",
+    "max_connections": str(MOST_CONNECTIONS),
+    # The locks of all transactions share one table, so that a large one can have many more than this.
+    "max_locks_per_transaction": "128",
     "deadlock_timeout": "200ms",
     "jit": "off",
     "timezone": "UTC",

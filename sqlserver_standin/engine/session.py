@@ -248,7 +248,9 @@ class Session:
     def sees_others(self) -> bool:
         """Whether the dynamic management views have rows of other sessions."""
         needed = "VIEW SERVER PERFORMANCE STATE"
-        return self.is_sysadmin or needed in self.instance.security.permissions(self.client.login, self.database)
+        return self.is_sysadmin or needed in self.instance.security.permissions(
+            self.client.login, self.database
+        )
 
     def require(self, permission: str) -> None:
         """Refuse unless the login has a database's or the server's permission."""
@@ -789,7 +791,7 @@ class Session:
             case "@@textsize":
                 return self.options.text_size
             case "@@max_connections":
-                return 32767
+                return self.instance.most_sessions
             case "@@fetch_status":
                 return -1
             case "getansinull()":

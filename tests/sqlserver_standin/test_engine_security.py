@@ -121,3 +121,22 @@ def test_has_perms_by_name_knows(client: Client, reader: Client) -> None:
     assert reader.rows("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE session_id = @@SPID") == [(1,)]
     client.events("REVOKE VIEW SERVER STATE TO reader")
     assert client.rows(question) == [(1, "sa", "dbo")]
+
+
+def test_threads_of_an_application_may_have_more_sessions_than_postgresql_usually_takes(client: Client) -> None:
+    instance = client.session.instance
+    sessions = [instance.login(user="sa", password="x") for _ in range(210)]
+    try:
+        assert Client(sessions[-1]).value("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE is_user_process = 1") > 210
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def test_a_session_too_many_is_17809(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    instance = client.session.instance
+    monkeypatch.setattr(instance, "most_sessions", len(instance.sessions()))
+    with pytest.raises(SqlError) as caught:
+        instance.login(user="sa", password="x")
+    assert (caught.value.number, caught.value.severity) == (17809, 20)
+    assert client.value("SELECT @@MAX_CONNECTIONS") == instance.most_sessions
