@@ -14,7 +14,7 @@ from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import Context, ExpressionTranslator, children, node_fields
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.scope import Relation, RelationColumn, Scope, table_relation
-from sqlserver_standin.tsql.types import BIGINT, family, is_string
+from sqlserver_standin.tsql.types import BIGINT, family, is_string, sort_language, text_type
 from sqlserver_standin.tsql.values import Value, identifier, string
 from sqlserver_standin.types import MAX, SqlType
 
@@ -668,7 +668,7 @@ class QueryTranslator(ExpressionTranslator):
         parts: list[str] = []
         seen: set[Any] = set()
         for position, item in enumerate(query.order, 1):
-            sql, nullable, key = self._order_item_sql(item, position, select, outputs)
+            keys, nullable, key = self._order_item_sql(item, position, select, outputs)
             if key in seen:
                 raise SqlError(
                     169,
@@ -678,17 +678,17 @@ class QueryTranslator(ExpressionTranslator):
                 )
             if isinstance(key, tuple) and key and key[0] == "column":
                 seen.add(key)
-            parts.append(_ordered(sql, item.descending, nullable))
+            parts += [_ordered(sql, item.descending, nullable) for sql in keys]
         return " ORDER BY " + ", ".join(parts)
 
     def _order_item_sql(
         self, item: ast.OrderItem, position: int, select: ast.Select, outputs: list[Output]
-    ) -> tuple[str, bool, Any]:
+    ) -> tuple[list[str], bool, Any]:
         node = item.expression
         if isinstance(node, ast.Constant):
             if node.kind == "integer":
                 ordinal = self._ordinal(node, outputs)
-                return str(ordinal), outputs[ordinal - 1].value.nullable, outputs[ordinal - 1].key
+                return [str(ordinal)], outputs[ordinal - 1].value.nullable, outputs[ordinal - 1].key
             raise SqlError(
                 408, f"A constant expression was encountered in the ORDER BY list, position {position}."
             )
@@ -704,7 +704,10 @@ class QueryTranslator(ExpressionTranslator):
             output = outputs[index]
             if output.value.type.name in _UNSORTABLE:
                 self._unsortable()
-            return str(index + 1), output.value.nullable, output.key
+            # After DISTINCT, PostgreSQL sorts by what is selected and nothing else.
+            if select.distinct or sort_language(output.value.type.collation) is None:
+                return [str(index + 1)], output.value.nullable, output.key
+            return _sort_keys(output.value), output.value.nullable, output.key
         if select.distinct:
             raise SqlError(
                 145,
@@ -721,7 +724,7 @@ class QueryTranslator(ExpressionTranslator):
             )
         if value.type.name in _UNSORTABLE:
             self._unsortable()
-        return value.sql, value.nullable, self.key(node)
+        return _sort_keys(value), value.nullable, self.key(node)
 
     def _order_target(self, node: ast.Expression, outputs: list[Output]) -> int | None:
         """The index of the select item that an ORDER BY expression means, by alias or by being the same."""
@@ -1002,7 +1005,7 @@ class QueryTranslator(ExpressionTranslator):
                 "clause expressions.",
             )
         value = self.value(node)
-        return _ordered(value.sql, item.descending, value.nullable)
+        return ", ".join(_ordered(sql, item.descending, value.nullable) for sql in _sort_keys(value))
 
     @staticmethod
     def _frame(frame: ast.Frame) -> str:
@@ -1071,6 +1074,17 @@ def _json_object(tree: dict[str, Any]) -> str:
         quoted = name.replace("'", "''")
         parts.append(f"'{quoted}', {_json_object(item) if isinstance(item, dict) else item}")
     return f"json_build_object({', '.join(parts)})"
+
+
+def _sort_keys(value: Value) -> list[str]:
+    """The value itself, behind what puts it into its language's order."""
+    language = sort_language(value.type.collation)
+    if language is None:
+        return [value.sql]
+    return [
+        f"sys.spelled_in('{language}', {value.sql}::text)::{text_type(value.type.collation)}",
+        value.sql,
+    ]
 
 
 def _ordered(sql: str, descending: bool, nullable: bool) -> str:

@@ -130,6 +130,18 @@ def text_type(collation: str | None) -> str:
     return name + "_ai" if match["accent"].lower() == "ai" else name
 
 
+_SORTED_APART = ("finnish_swedish", "danish_norwegian", "modern_spanish", "german_phonebook")
+
+
+@lru_cache(maxsize=256)
+def sort_language(collation: str | None) -> str | None:
+    """The language for ``sys.spelled_in()`` whose letters ``collation`` sorts otherwise than Latin1_General does."""
+    lowered = (collation or "").lower()
+    if text_type(collation) == "sys.text_bin":
+        return None
+    return next((each for each in _SORTED_APART if lowered.startswith(each)), None)
+
+
 @lru_cache(maxsize=1024)
 def pg_type(data_type: SqlType) -> str:
     """The PostgreSQL type that holds ``data_type``; lengths are checked on assignment, not by the type."""

@@ -11,20 +11,108 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN CASE WHEN octet_length(value) = length(value) THEN value
             ELSE normalize(regexp_replace(normalize(value, NFD), '[\u0300-\u036f]', '', 'g'), NFC) END;
 
+-- Letters with their accents behind them, and two letters for one where Windows compares so: ß = ss, œ = oe.
+CREATE FUNCTION sys.spelled(value text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
+BEGIN
+    IF octet_length(value) = length(value) THEN RETURN value; END IF;
+    value := normalize(value, NFD);
+    IF value ~ '[ßẞæÆœŒþÞĳĲ]' THEN
+        value := replace(replace(replace(replace(replace(value, 'ß', 'ss'), 'æ', 'ae'), 'œ', 'oe'), 'þ', 'th'), 'ĳ', 'ij');
+        value := replace(replace(replace(replace(replace(value, 'ẞ', 'SS'), 'Æ', 'AE'), 'Œ', 'OE'), 'Þ', 'TH'), 'Ĳ', 'IJ');
+    END IF;
+    IF value ~ '[øØđĐłŁħĦŧŦ]' THEN
+        value := regexp_replace(value, '([øØđĐłŁħĦŧŦ])', '\1' || U&'\0338', 'g');
+        value := translate(value, 'øØđĐłŁħĦŧŦ', 'oOdDlLhHtT');
+    END IF;
+    RETURN value;
+END $$;
+
+CREATE FUNCTION sys.spelled_without_accents(value text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
+BEGIN
+    IF octet_length(value) = length(value) THEN RETURN value; END IF;
+    RETURN regexp_replace(sys.spelled(value), '[\u0300-\u036f]', '', 'g');
+END $$;
+
+-- For ORDER BY under the collations of a language: letters that it sorts elsewhere become such as English sorts there.
+-- ǀ, ǁ and ǂ stand behind z and have no case.
+CREATE FUNCTION sys.spelled_in(language text, value text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+BEGIN
+    IF octet_length(value) = length(value) AND language <> 'danish_norwegian' THEN RETURN value; END IF;
+    value := normalize(value, NFC);
+    RETURN CASE language
+        WHEN 'finnish_swedish' THEN translate(value, 'åÅäÄæÆöÖøØüÜ', 'ǀǀǁǁǁǁǂǂǂǂÿŸ')
+        WHEN 'danish_norwegian' THEN
+            translate(regexp_replace(value, 'aa', 'å', 'gi'), 'æÆäÄøØöÖåÅüÜ', 'ǀǀǀǀǁǁǁǁǂǂÿŸ')
+        WHEN 'modern_spanish' THEN replace(replace(value, 'ñ', 'nǀ'), 'Ñ', 'Nǀ')
+        WHEN 'german_phonebook' THEN
+            replace(replace(replace(replace(replace(replace(
+                value, 'ä', 'ae'), 'ö', 'oe'), 'ü', 'ue'), 'Ä', 'AE'), 'Ö', 'OE'), 'Ü', 'UE')
+        ELSE value END;
+END $$;
+
+-- The order of text is Windows' word sort: letters first, then accents, then case (small letters before capitals), and
+-- last hyphens and apostrophes. Other punctuation comes before digits, digits before letters:
+-- https://learn.microsoft.com/dotnet/api/system.globalization.compareoptions
+CREATE FUNCTION sys.compare_spelled(a text, b text) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
+BEGIN RETURN 0; END $$;
+
 DO $body$
 DECLARE
+    -- Translated to characters below the digits; what has no counterpart is left out.
+    punctuation text := ' !"#$%&()*,./:;?@[\]^_`{|}~+<=>';
+    left_out text := '''-';
+    accents text := U&'\0301\0300\0307\0302\0308\030C\0306\0304\0303\030A\0328\0327\0326\030B\0338';
+    low text := (SELECT string_agg(chr(13 + n), '' ORDER BY n) FROM generate_series(1, length(punctuation)) n);
+    high text := (SELECT string_agg(chr(x'FF00'::integer + n), '' ORDER BY n) FROM generate_series(1, length(accents)) n);
+    -- Templates for format().
+    letters text := 'translate(lower(%s), ' || replace(format('%L, %L', punctuation || left_out, low), '%', '%%') || ')';
+    words text := format('translate(%%s, %L, %L)', left_out, U&'\FFFC\FFFD');
     family record;
     operator record;
 BEGIN
+    -- What two texts that differ after sys.spelled() come to.
+    EXECUTE format(
+        $f$CREATE OR REPLACE FUNCTION sys.compare_spelled(a text, b text) RETURNS integer
+           LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
+           DECLARE
+               answer integer;
+               accented boolean := octet_length(a) + octet_length(b) > length(a) + length(b);
+           BEGIN
+               IF accented THEN
+                   answer := bttextcmp(%1$s, %2$s);
+                   IF answer <> 0 THEN RETURN answer; END IF;
+                   answer := bttextcmp(translate(%3$s, %5$L, %6$L), translate(%4$s, %5$L, %6$L));
+               ELSE
+                   answer := bttextcmp(%3$s, %4$s);
+               END IF;
+               IF answer <> 0 THEN RETURN answer; END IF;
+               answer := bttextcmp(translate(b, %7$L, ''), translate(a, %7$L, ''));
+               IF answer <> 0 THEN RETURN answer; END IF;
+               answer := bttextcmp(%8$s, %9$s);
+               IF answer <> 0 THEN RETURN answer; END IF;
+               RETURN bttextcmp(a, b);
+           END $$$f$,
+        format(letters, $$regexp_replace(a, '[\u0300-\u036f]', '', 'g')$$),
+        format(letters, $$regexp_replace(b, '[\u0300-\u036f]', '', 'g')$$),
+        format(letters, 'a'), format(letters, 'b'), accents, high, left_out, format(words, 'a'), format(words, 'b'));
+
     FOR family IN
-        SELECT * FROM (VALUES
-            -- type, equality key, order key (differs where accents matter only after the letters)
-            ('text_ci',    'lower(rtrim(%s::text))',                      true),
-            ('text_cs',    'rtrim(%s::text)',                             true),
-            ('text_ci_ai', 'lower(sys.without_accents(rtrim(%s::text)))', false),
-            ('text_cs_ai', 'sys.without_accents(rtrim(%s::text))',        false),
-            ('text_bin',   'rtrim(%s::text)',                             false)
-        ) AS f (name, key, letters_first)
+        SELECT name,
+               CASE WHEN key IS NULL THEN plain_key
+                    ELSE format('CASE WHEN octet_length(%%1$s::text) = length(%%1$s::text) THEN %s ELSE %s END', plain_key, key)
+               END AS key
+          FROM (VALUES
+            -- type, what is the same when two texts are equal; that of text that is ASCII
+            ('text_ci',    'lower(sys.spelled(rtrim(%1$s::text)))',                 'lower(rtrim(%1$s::text))'),
+            ('text_cs',    'sys.spelled(rtrim(%1$s::text))',                        'rtrim(%1$s::text)'),
+            ('text_ci_ai', 'lower(sys.spelled_without_accents(rtrim(%1$s::text)))', 'lower(rtrim(%1$s::text))'),
+            ('text_cs_ai', 'sys.spelled_without_accents(rtrim(%1$s::text))',        'rtrim(%1$s::text)'),
+            ('text_bin',   NULL,                                                    'rtrim(%1$s::text)')
+        ) AS f (name, key, plain_key)
     LOOP
         EXECUTE format('CREATE TYPE sys.%I', family.name);
         EXECUTE format('CREATE FUNCTION sys.%1$s_in(cstring) RETURNS sys.%1$I LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS ''textin''', family.name);
@@ -32,41 +120,32 @@ BEGIN
         EXECUTE format('CREATE FUNCTION sys.%1$s_recv(internal) RETURNS sys.%1$I LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS ''textrecv''', family.name);
         EXECUTE format('CREATE FUNCTION sys.%1$s_send(sys.%1$I) RETURNS bytea LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS ''textsend''', family.name);
         -- Category N, not S: no text operator may be chosen for one of these by an implicit conversion.
-        EXECUTE format('CREATE TYPE sys.%1$I (INPUT = sys.%1$s_in, OUTPUT = sys.%1$s_out, RECEIVE = sys.%1$s_recv, SEND = sys.%1$s_send, LIKE = text, CATEGORY = ''n'')', family.name);
+        EXECUTE format('CREATE TYPE sys.%I (INPUT = sys.%1$s_in, OUTPUT = sys.%1$s_out, RECEIVE = sys.%1$s_recv, SEND = sys.%1$s_send, LIKE = text, CATEGORY = ''n'')', family.name);
         EXECUTE format('CREATE CAST (sys.%I AS text) WITHOUT FUNCTION AS ASSIGNMENT', family.name);
         EXECUTE format('CREATE CAST (text AS sys.%I) WITHOUT FUNCTION AS IMPLICIT', family.name);
         EXECUTE format('CREATE CAST (varchar AS sys.%I) WITHOUT FUNCTION AS IMPLICIT', family.name);
 
         EXECUTE format(
-            CASE WHEN family.name = 'text_cs' THEN
-                -- Lower case first, and only where the words are otherwise the same.
-                $f$CREATE FUNCTION sys.text_cs_cmp(a sys.text_cs, b sys.text_cs) RETURNS integer
-                   LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
-                   DECLARE answer integer;
-                   BEGIN
-                       IF rtrim(a::text) = rtrim(b::text) THEN RETURN 0; END IF;
-                       answer := bttextcmp(lower(sys.without_accents(rtrim(a::text))), lower(sys.without_accents(rtrim(b::text))));
-                       IF answer <> 0 THEN RETURN answer; END IF;
-                       answer := bttextcmp(lower(rtrim(a::text)), lower(rtrim(b::text)));
-                       IF answer <> 0 THEN RETURN answer; END IF;
-                       RETURN bttextcmp(rtrim(b::text), rtrim(a::text));
-                   END $$$f$
-            WHEN family.letters_first THEN
-                $f$CREATE FUNCTION sys.%1$s_cmp(a sys.%1$I, b sys.%1$I) RETURNS integer
-                   LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
-                   DECLARE answer integer;
-                   BEGIN
-                       IF octet_length(a::text) + octet_length(b::text) = length(a::text) + length(b::text) THEN
-                           RETURN bttextcmp(%2$s, %3$s);
-                       END IF;
-                       answer := bttextcmp(sys.without_accents(%2$s), sys.without_accents(%3$s));
-                       IF answer = 0 THEN RETURN bttextcmp(%2$s, %3$s); END IF;
-                       RETURN answer;
-                   END $$$f$
-            ELSE
+            CASE WHEN family.name = 'text_bin' THEN
                 $f$CREATE FUNCTION sys.%1$s_cmp(a sys.%1$I, b sys.%1$I) RETURNS integer
                    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
                    BEGIN RETURN bttextcmp(%2$s, %3$s); END $$$f$
+            ELSE
+                $f$CREATE FUNCTION sys.%1$s_cmp(a sys.%1$I, b sys.%1$I) RETURNS integer
+                   LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$
+                   DECLARE
+                       x text := %2$s;
+                       y text := %3$s;
+                       answer integer;
+                   BEGIN
+                       IF x = y THEN RETURN 0; END IF;
+                       -- These characters stand in the same order in ASCII.
+                       IF x || y !~ '[^A-Za-z0-9 !"#$%%&()*,./]' THEN
+                           answer := bttextcmp(lower(x), lower(y));
+                           RETURN CASE WHEN answer <> 0 THEN answer ELSE bttextcmp(y, x) END;
+                       END IF;
+                       RETURN sys.compare_spelled(x, y);
+                   END $$$f$
             END, family.name, format(family.key, 'a'), format(family.key, 'b'));
 
         EXECUTE format(
@@ -77,7 +156,6 @@ BEGIN
             $f$CREATE FUNCTION sys.%1$s_hash_extended(a sys.%1$I, seed bigint) RETURNS bigint
                LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE LEAKPROOF AS $$ BEGIN RETURN hashtextextended(%2$s, seed); END $$$f$,
             family.name, format(family.key, 'a'));
-
         FOR operator IN
             SELECT * FROM (VALUES
                 ('=',  'eq', '%1$s = %2$s',  '=',  '<>', 'eqsel',       'eqjoinsel',       ', HASHES, MERGES'),
