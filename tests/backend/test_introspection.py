@@ -108,6 +108,10 @@ class TestInspectDB:
         assert "weight = models.DecimalField(max_digits=8, decimal_places=2, blank=True, null=True)" in models
         assert "db_column='id]2'" in models
 
+    def test_the_schema_of_the_settings(self, settings: Any) -> None:
+        settings.SCHEMA_TO_INSPECT = "attic"
+        assert inspectdb() == inspectdb("--schema", "attic")
+
     def test_views_on_demand(self) -> None:
         assert "AtticSeen" not in inspectdb("--schema", "attic")
         assert "AtticSeen" in inspectdb("--schema", "attic", "--include-views")

@@ -10,6 +10,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from mssql.base import DatabaseWrapper
+from mssql.odbc import pyodbc
 from tests.backend.models import Author
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -151,6 +152,16 @@ def test_nothing_is_shared_between_aliases(make: Make) -> None:
     assert first.operators != second.operators
     assert second.features.can_return_rows_from_bulk_insert
     assert {name: vars(DatabaseWrapper)[name] for name in before} == before
+
+
+@pytest.mark.parametrize("pooling", [True, False])
+def test_the_driver_managers_pool_is_a_setting(make: Make, settings: Any, pooling: bool) -> None:
+    settings.DATABASE_CONNECTION_POOLING = pooling
+    assert value(make(), "SELECT 1") == 1
+    assert pyodbc.pooling is pooling
+    del settings.DATABASE_CONNECTION_POOLING
+    assert value(make(), "SELECT 1") == 1
+    assert pyodbc.pooling is False
 
 
 def test_a_pool_on_a_real_server(make: Make) -> None:

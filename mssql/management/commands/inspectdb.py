@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandParser
 from django.core.management.commands.inspectdb import Command as InspectDBCommand
 from django.db import connections
@@ -15,7 +16,9 @@ class Command(InspectDBCommand):
         super().add_arguments(parser)
         parser.add_argument(
             "--schema",
-            help="The schema whose tables are read (SQL Server). Default: the default schema of the login.",
+            default=getattr(settings, "SCHEMA_TO_INSPECT", None),
+            help="The schema whose tables are read (SQL Server). Default: the setting SCHEMA_TO_INSPECT, else the "
+            "default schema of the login.",
         )
 
     def handle_inspection(self, options: dict[str, Any]) -> Iterable[str]:
