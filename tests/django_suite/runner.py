@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import unittest
@@ -69,7 +70,11 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
 def _control() -> Control | None:
     """Return the line to the stand-in on which each test is announced, so that its statements bear its name."""
     port = os.environ.get("STANDIN_CONTROL_PORT")
-    return None if port is None else Control(int(port))
+    if port is None:
+        return None
+    control = Control(int(port))
+    atexit.register(control.close)
+    return control
 
 
 class RecordingRunner(DiscoverRunner):
@@ -77,7 +82,7 @@ class RecordingRunner(DiscoverRunner):
         return _recording(super().get_resultclass() or unittest.TextTestResult)
 
     def run_suite(self, suite: Any, **kwargs: Any) -> Any:
-        result = super().run_suite(suite, **kwargs)
+        result: Any = super().run_suite(suite, **kwargs)
         if target := os.environ.get("DJANGO_SUITE_OUTCOMES"):
             report = {"django": django.get_version(), "tests": result.outcomes}
             Path(target).write_text(json.dumps(report), encoding="utf-8")
