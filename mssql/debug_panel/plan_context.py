@@ -13,6 +13,8 @@ from .signing import sign
 # As much of the XML as a page shows; the file has all of it.
 MAX_XML_SHOWN = 300_000
 MAX_OPERATORS_LISTED = 500
+# A deeper plan has the width of the window for itself, and the facts of an operator below it.
+MAX_DEPTH_BESIDE_FACTS = 2
 
 Context = dict[str, Any]
 
@@ -40,6 +42,7 @@ def plan_context(plan: Plan, xml: str, source: str, statement: Context, toolbar:
         "statistics": plan.statistics,
         "xml": xml[:MAX_XML_SHOWN],
         "xml_cut": max(0, len(xml) - MAX_XML_SHOWN),
+        "is_wide": any(operator.depth > MAX_DEPTH_BESIDE_FACTS for operator in plan.operators()),
         "has_times": any(operator.elapsed_ms for operator in plan.operators()),
         "signed": sign(toolbar.request_id, statement["id"]),
         "others": [

@@ -13,9 +13,13 @@ from .wording import kilobytes, milliseconds, number, operator_label, percent, s
 # style, and the page's own style sheet overrides them by class (sp-…).
 
 WIDTH, HEIGHT = 216, 74
-GAP_X, GAP_Y = 86, 22
+GAP_X, GAP_Y = 66, 22
 MARGIN = 16
 HEADER = 34
+LEAST_WIDTH = 640
+# A letter of the heading is about as wide.
+CHARACTER = 7
+MAX_HEADING = 150
 
 # More would be no drawing that a person reads; the tree in the findings and in to_dict() is complete.
 MAX_DRAWN = 2_000
@@ -134,10 +138,14 @@ def _statement(
     parts: list[str] = []
     indent = MARGIN + 18 * min(statement.depth, 8)
     label = f"{statement.role}: " if statement.role else ""
-    heading = shorten(label + (statement.text or statement.type or statement.kind), 150)
+    text = label + (statement.text or statement.type or statement.kind)
+    columns = max((node.column for node in nodes), default=0) + 1
+    rows = max((node.row for node in nodes), default=0) + 1
+    width = max(LEAST_WIDTH, 2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X)
+    heading = shorten(text, min(MAX_HEADING, (width - indent - MARGIN) // CHARACTER))
     parts.append(_text(indent, 22, heading, "sp-heading", size=12, fill="#1f2937"))
     if not nodes:
-        return parts, indent + 7 * len(heading) + MARGIN, HEADER, 0
+        return parts, width, HEADER, 0
 
     total_cost = sum(plan.cost for plan in statement.plans) or 1.0
     times = {id(node.operator): node.operator.self_elapsed_ms for node in nodes}
@@ -154,16 +162,13 @@ def _statement(
                 badge=severities.get(id(node.operator)),
             )
         )
-    columns = max(node.column for node in nodes) + 1
-    rows = max(node.row for node in nodes) + 1
-    width = 2 * MARGIN + columns * (WIDTH + GAP_X) - GAP_X
     height = HEADER + rows * (HEIGHT + GAP_Y) + MARGIN
     if count > len(nodes):
         parts.append(
             _text(MARGIN, height - 4, f"… {count - len(nodes):,} more operators are not drawn", "sp-note")
         )
         height += 12
-    return parts, max(width, 640), height, count
+    return parts, width, height, count
 
 
 def _layout(statement: Statement, first: int) -> Iterator[_Node]:
@@ -214,11 +219,11 @@ def _edge(node: _Node) -> str:
     end_y = _y(node.parent.row if node.parent else node.row) + HEIGHT // 2
     head = 4 + thickness
     tip = end_x + 3
-    bend = start_x - 46
+    bend = start_x - 32
     path = f"M{start_x} {start_y}H{bend}" if end_y != start_y else f"M{start_x} {start_y}"
     if end_y != start_y:
-        turn = bend - 12
-        path += f"Q{turn} {start_y} {turn} {start_y - 12}V{end_y + 12}Q{turn} {end_y} {turn - 12} {end_y}"
+        turn = bend - 8
+        path += f"Q{turn} {start_y} {turn} {start_y - 8}V{end_y + 8}Q{turn} {end_y} {turn - 8} {end_y}"
     path += f"H{tip + head:.1f}"
     level = _accuracy(node.operator)
     colour = ACCURACY[level]

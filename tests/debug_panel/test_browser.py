@@ -156,7 +156,12 @@ def test_the_plan_is_drawn_and_explains_itself(page: Page) -> None:
     page.open_plan()
     operators = page.all("[data-mssql-operator]")
     assert len(operators) == 6
-    assert "Choose an operator" in page.one("[data-mssql-aside]").text
+    # It opens with the operator that takes most.
+    shares = [float(share.text.strip("<%")) for share in page.all("[data-mssql-operator] .sp-share")]
+    (chosen,) = page.all("[data-mssql-operator][aria-pressed]")
+    assert operators.index(chosen) == shares.index(max(shares))
+    page.click('[data-mssql-operator="1"]')
+    assert page.one("[data-mssql-aside] h4").text.startswith("Sort")
     page.click('[data-mssql-operator="3"]')
     aside = page.one("[data-mssql-aside]").text
     assert "Clustered Index Scan" in aside

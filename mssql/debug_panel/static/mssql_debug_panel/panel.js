@@ -131,7 +131,7 @@ async function openWindow(form, event, djDebug) {
     (shown.querySelector(".mp-tab") ?? shown.querySelector(".djDebugClose"))?.focus();
     const canvas = shown.querySelector("[data-mssql-canvas]");
     if (canvas) {
-        requestAnimationFrame(() => zoom(canvas, "first"));
+        begin(canvas);
     }
 }
 
@@ -154,10 +154,38 @@ function zoom(canvas, how) {
     const now = Number(svg.getAttribute("width")) / width;
     const fit = Math.min(1, (canvas.clientWidth - 4) / width);
     // At first a card has to be readable: below this it is better to scroll.
-    const factor = { in: now * 1.25, out: now / 1.25, full: 1, fit, first: Math.max(0.7, fit) }[how];
+    const factor = { in: now * 1.25, out: now / 1.25, full: 1, fit, first: Math.max(0.75, fit) }[how];
     const bounded = Math.min(3, Math.max(0.1, factor));
     svg.setAttribute("width", width * bounded);
     svg.setAttribute("height", height * bounded);
+}
+
+// A plan opens with the operator that takes most.
+function begin(canvas) {
+    const share = (operator) => parseFloat(operator?.querySelector(".sp-share").textContent) || 0;
+    const operators = [...canvas.querySelectorAll("[data-mssql-operator]")];
+    const greatest = operators.reduce((one, other) => (share(other) > share(one) ? other : one), operators[0]);
+    if (greatest) {
+        choose(greatest);
+    }
+    requestAnimationFrame(() => {
+        zoom(canvas, "first");
+        if (greatest) {
+            bringIntoView(greatest, canvas);
+        }
+    });
+}
+
+// Within the canvas alone: scrollIntoView would move the page as well.
+function bringIntoView(operator, canvas) {
+    const card = operator.getBoundingClientRect();
+    const frame = canvas.getBoundingClientRect();
+    if (card.right > frame.right) {
+        canvas.scrollLeft += card.left + card.width / 2 - frame.left - frame.width / 2;
+    }
+    if (card.bottom > frame.bottom) {
+        canvas.scrollTop += card.top + card.height / 2 - frame.top - frame.height / 2;
+    }
 }
 
 function choose(operator) {
