@@ -240,11 +240,21 @@ class PlanWriter:
 
     # -- columns and expressions -----------------------------------------------------------------------------
 
+    def _referenced(self, expression: str) -> tuple[PlanTable, str, str] | None:
+        """The table, alias and column that an expression is. Of a lone table PostgreSQL leaves the alias out."""
+        match = REFERENCE.fullmatch(expression)
+        if match is not None:
+            named, name = self._aliases.get(unquoted(match[1])), unquoted(match[2])
+        else:
+            named, name = next(iter(self._aliases.values()), None), unquoted(expression)
+            if named is None or len(self._aliases) > 1 or name not in named[0].columns:
+                return None
+        return None if named is None else (*named, named[0].columns.get(name, (name, 0))[0])
+
     def _column(self, parent: ET.Element, expression: str) -> None:
-        match = REFERENCE.fullmatch(expression.strip())
-        if match is not None and unquoted(match[1]) in self._aliases:
-            table, alias = self._aliases[unquoted(match[1])]
-            column = table.columns.get(unquoted(match[2]), (unquoted(match[2]), 0))[0]
+        found = self._referenced(expression.strip())
+        if found is not None:
+            table, alias, column = found
             add_element(
                 parent,
                 "ColumnReference",

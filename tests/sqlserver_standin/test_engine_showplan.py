@@ -112,6 +112,21 @@ def test_a_plan_is_valid_by_microsofts_schema(client: Client, sql: str) -> None:
         assert schema.validate(plan), schema.error_log.last_error
 
 
+def test_output_columns_are_those_of_the_table(client: Client) -> None:
+    for sql in (
+        "SELECT id, city FROM customer WHERE city = N'city1'",
+        "SELECT c.id, c.city FROM customer c JOIN heap h ON h.a = c.id",
+    ):
+        (scan,) = estimated(client, sql).xpath(
+            "//p:RelOp[p:IndexScan/p:Object/@Table='[customer]']", namespaces=NS
+        )
+        columns = scan.findall("p:OutputList/p:ColumnReference", NS)
+        assert {(each.get("Table"), each.get("Column")) for each in columns} >= {
+            ("[customer]", "id"),
+            ("[customer]", "city"),
+        }
+
+
 def test_an_estimated_plan_executes_nothing(client: Client) -> None:
     before = client.value("SELECT COUNT(*) FROM customer")
     estimated(client, "DELETE FROM customer WHERE id = 499")
