@@ -25,7 +25,8 @@ from django.db.utils import NotSupportedError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
-import mssql.checks  # noqa: F401 -- registers them
+import mssql.checks
+import mssql.datetime_columns  # noqa: F401 -- these register checks
 from mssql import errors, retry
 from mssql.client import DatabaseClient
 from mssql.connection_advice import connection_advice, distrusts_certificate

@@ -1,4 +1,5 @@
-"""docs/comparison.md has a row for each feature that was promised, and each row a test that exists."""
+"""docs/comparison.md has a row for each feature that was promised; its rows and those of docs/troubleshooting.md lead
+to tests that exist."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "comparison.md"
+TROUBLES = PAGE.with_name("troubleshooting.md")
 PARTS = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]
 LINK = re.compile(r"\[`([\w:]+)`\]\((\.\./tests/[\w/.]+)\)")
 
@@ -66,8 +68,20 @@ def test_each_feature_has_its_row(heading: str) -> None:
     ("feature", "tests"), [item for heading in FEATURES for item in _rows(heading).items()]
 )
 def test_each_row_leads_to_a_test(feature: str, tests: str) -> None:
+    _follow(feature, tests)
+
+
+@pytest.mark.parametrize(
+    "row", [line for line in TROUBLES.read_text().splitlines() if line.startswith("| `")]
+)
+def test_each_trouble_leads_to_a_test(row: str) -> None:
+    message, _advice, tests = row.strip("| ").split(" | ")
+    _follow(message, tests)
+
+
+def _follow(row: str, tests: str) -> None:
     links = LINK.findall(tests)
-    assert links, f"{feature} has no test"
+    assert links, f"{row} has no test"
     assert LINK.sub("", tests).replace(",", "").strip() == ""
     for name, path in links:
         file = (PAGE.parent / path).resolve()
