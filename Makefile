@@ -7,7 +7,7 @@ DJANGO ?= 5.2
 APPS ?=
 PYTEST_ARGS ?=
 
-.PHONY: demo demo-check test lint format tsql-check django-tests peer-tests bank clean
+.PHONY: demo demo-check test lint format tsql-check django-tests peer-tests bank leak clean
 
 # The stamp is newer than pyproject.toml once everything in it is installed.
 $(VENV)/.installed: pyproject.toml tools/odbc_driver_manager.py
@@ -45,6 +45,9 @@ peer-tests: $(VENV)/.installed  ## the same suite with mssql-django, a client of
 
 bank: $(VENV)/.installed  ## the full bank test: 8 threads, 4,000 transfers under deadlocks and cut connections
 	MSSQL_BANK_TRANSFERS=4000 $(BIN)/python -m pytest -s tests/faults/test_bank.py
+
+leak: $(VENV)/.installed  ## the full leak test: 100,000 cursors that nobody closes, spans and memory counted
+	MSSQL_LEAK_CURSORS=100000 $(BIN)/python -m pytest tests/instrumentation/test_end_to_end.py -k forgotten
 
 clean:
 	rm -rf $(VENV) var build dist

@@ -12,8 +12,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.server
+import inspect
 import logging
+import math
 import os
+import random
 import resource
 import socket
 import statistics
@@ -21,9 +24,10 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 # dbapi's present conventions, lest it be measured by the ones it is leaving.
 os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "database"
@@ -60,21 +64,25 @@ class Variant:
 
     name: str
     execute: Callable[[str, tuple[int]], Any]
-    process: list[float]
-    thread: list[float]
+    process: list[float] = field(default_factory=list)
+    thread: list[float] = field(default_factory=list)
 
-    @classmethod
-    def of(cls, name: str, cursor: Any) -> Variant:
-        return cls(name, cursor.execute, [], [])
+    def more(self, base: Variant) -> list[float]:
+        """What each round took beyond the same round of ``base``."""
+        return [own - other for own, other in zip(self.process, base.process, strict=True)]
 
 
 def measure(variants: list[Variant], statements: int, rounds: int) -> None:
+    """Run all variants in each round, in an order of its own, so that what else the machine does meets them alike."""
     texts = [SQL.format(number) for number in range(50)]
+    order = variants.copy()
     for turn in range(rounds + 1):
-        for variant in variants:
+        random.shuffle(order)
+        for variant in order:
+            execute = variant.execute
             process, thread = time.process_time(), time.thread_time()
             for number in range(statements):
-                variant.execute(texts[number % 50], (number,))
+                execute(texts[number % 50], (number,))
             # The queue is emptied within the round that filled it.
             for provider in PROVIDERS:
                 provider.force_flush()
@@ -83,9 +91,21 @@ def measure(variants: list[Variant], statements: int, rounds: int) -> None:
                 variant.thread.append((time.thread_time() - thread) / statements * 1e6)
 
 
-def least(rounds: list[float]) -> float:
-    """The lower decile: whatever else the machine does can only add."""
-    return sorted(rounds)[len(rounds) // 10]
+class Interval(NamedTuple):
+    """A median and the 95 % confidence interval of it, by the order statistics: no distribution is presumed
+    (https://en.wikipedia.org/wiki/Median#Confidence_interval)."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Interval:
+        ordered = sorted(values)
+        reach = 0.98 * math.sqrt(len(ordered))
+        low = max(math.floor(len(ordered) / 2 - reach), 0)
+        high = min(math.ceil(len(ordered) / 2 + reach), len(ordered) - 1)
+        return cls(statistics.median(ordered), ordered[low], ordered[high])
 
 
 PROVIDERS: list[Any] = []
@@ -157,7 +177,7 @@ def cpu(statements: int, rounds: int, endpoint: str) -> None:
         wrapper = connection()
         session = wrapper.connection
         session.recorder = recorder({}, session.info, tracer_provider(sampler, endpoint), meters)
-        return Variant.of(name, wrapper.cursor())
+        return Variant(name, wrapper.cursor().execute)
 
     def theirs(name: str, sampler: Any, meters: Any) -> Variant:
         wrapper = connection()
@@ -172,10 +192,10 @@ def cpu(statements: int, rounds: int, endpoint: str) -> None:
             tracer_provider=tracers,
             meter_provider=meters or NoOpMeterProvider(),
         )
-        return Variant.of(name, wrapper.cursor())
+        return Variant(name, wrapper.cursor().execute)
 
     meters = meter_provider(endpoint)
-    off = Variant.of("off", connection().cursor())
+    off = Variant("off", connection().cursor().execute)
     variants = [
         off,
         ours("ours: spans, unsampled", ALWAYS_OFF, None),
@@ -186,24 +206,138 @@ def cpu(statements: int, rounds: int, endpoint: str) -> None:
         ours("ours: spans and metrics, sampled", ALWAYS_ON, meters),
         theirs("dbapi: spans and metrics, unsampled", ALWAYS_OFF, meters),
         theirs("dbapi: spans and metrics, sampled", ALWAYS_ON, meters),
+        Variant("the SDK's histogram alone", with_histogram(connection().cursor().execute, meters)),
     ]
     measure(variants, statements, rounds)
 
-    print(f"Client CPU per statement in µs, lower decile of {rounds} rounds of {statements} statements")
-    print(f"{'':38}{'thread':>9}{'added':>9}{'process':>11}{'added':>9}")
+    print(
+        f"Client CPU per statement in µs, exporting included: median of {rounds} rounds of {statements} statements,"
+        " and what it is more than the same round off (95 % interval)"
+    )
     added: dict[str, float] = {}
     for variant in variants:
-        thread, process = least(variant.thread), least(variant.process)
-        more_thread, more_process = thread - least(off.thread), process - least(off.process)
-        added[variant.name] = more_process
-        print(f"{variant.name:38}{thread:9.1f}{more_thread:9.1f}{process:11.1f}{more_process:9.1f}")
+        more = Interval.of(variant.more(off))
+        added[variant.name] = more.median
+        line = f"{variant.name:38}{statistics.median(variant.process):9.1f}"
+        print(
+            line if variant is off else f"{line}   + {more.median:6.1f}  ({more.low:.1f} to {more.high:.1f})"
+        )
     for what in ("spans", "spans and metrics"):
-        dbapi = added[f"dbapi: {what}, sampled"]
         unsampled, sampled = added[f"ours: {what}, unsampled"], added[f"ours: {what}, sampled"]
-        print(f"{what}: unsampled {unsampled / dbapi:.2f}, sampled {sampled / dbapi:.2f} of dbapi's cost")
+        dbapi_unsampled, dbapi = added[f"dbapi: {what}, unsampled"], added[f"dbapi: {what}, sampled"]
+        print(
+            f"{what}: unsampled {unsampled / dbapi:.2f} of dbapi's cost sampled, {unsampled / dbapi_unsampled:.2f} of"
+            f" it unsampled; sampled {sampled / dbapi:.2f} of dbapi's"
+        )
     meters.shutdown()
     for provider in PROVIDERS:
         provider.shutdown()
+    PROVIDERS.clear()
+
+
+def with_histogram(
+    execute: Callable[[str, tuple[int]], Any], meters: Any
+) -> Callable[[str, tuple[int]], Any]:
+    """``execute`` and one measurement with as many attributes as ours has: the least that a duration can cost."""
+    histogram = meters.get_meter("alone").create_histogram("alone", "s")
+    attributes = {f"db.attribute.number{number}": f"of some length {number}" for number in range(5)}
+
+    def run(sql: str, params: tuple[int]) -> None:
+        execute(sql, params)
+        histogram.record(0.001, attributes)
+
+    return run
+
+
+# All that a cursor asks while instrumentation is off, and what would stand there if there were none.
+CHECKS = (
+    (
+        """
+        elif session.recorder is None:
+            self._send(sql, values, declarations)
+        else:
+            self._perform(StatementKind.QUERY, sql, values, declarations)
+""",
+        """
+        else:
+            self._send(sql, values, declarations)
+""",
+    ),
+    (
+        """
+        if self._statement is not None:
+            statement, self._statement = self._statement, None
+            if self.session.recorder is not None:
+                self.session.recorder.close(statement, returned_rows=self._fetched, error=error)
+""",
+        "",
+    ),
+)
+
+
+def build(*, checks: bool) -> Any:
+    """The cursor's class, compiled by itself from mssql/cursor.py: a subclass would share code with it, and with that
+    the interpreter's inline caches, which cost more than what is to be measured."""
+    source = inspect.getsource(sys.modules["mssql.cursor"])
+    if not checks:
+        for check, without in CHECKS:
+            if check not in source:
+                raise SystemExit(
+                    f"mssql/cursor.py no longer has\n{check}\nCHECKS in this file has to follow."
+                )
+            source = source.replace(check, without)
+    module = types.ModuleType("cursor")
+    exec(compile(source, "mssql/cursor.py", "exec"), vars(module))
+    return module.Cursor
+
+
+class Nothing:
+    """A driver that answers at once: what is left is our own way to it and back."""
+
+    description = None
+    rowcount = -1
+    messages: list[Any] = []
+
+    def cursor(self) -> Nothing:
+        return self
+
+    def setinputsizes(self, sizes: Any) -> None:
+        pass
+
+    def execute(self, sql: str, values: Any) -> None:
+        pass
+
+    def nextset(self) -> bool:
+        return False
+
+
+def off(rounds: int) -> None:
+    """What it costs that instrumentation could be on: against a build in which nothing asks for it."""
+    from django.db import connections
+    from django.db.backends.utils import CursorWrapper
+
+    from mssql.session import Session
+
+    wrapper: Any = connections.create_connection("default")
+    wrapper.ensure_connection()
+    driverless: Any = Nothing()
+    print("\nOff, against a build without a check for it: µs of CPU per statement, median (95 % interval)")
+    for name, session, statements in (
+        ("over the wire", wrapper.connection, 20),
+        ("without a driver", Session(driverless, wrapper.connection.info), 1_000),
+    ):
+        variants = [
+            Variant(name, CursorWrapper(build(checks=checks)(wrapper, session), wrapper).execute)
+            for checks in (False, True)
+        ]
+        measure(variants, statements, rounds)
+        without, ours = variants
+        more = Interval.of(ours.more(without))
+        print(
+            f"{name:38}{statistics.median(without.process):9.2f}   + {more.median:6.3f}"
+            f"  ({more.low:.3f} to {more.high:.3f})"
+        )
+    wrapper.close()
 
 
 @contextlib.contextmanager
@@ -390,6 +524,7 @@ def main() -> None:
                 sys.exit("Spans were lost.")
         return
     with server(), sink() as endpoint:
+        off(10 * options.rounds)
         cpu(options.statements, options.rounds, endpoint)
         bad_collectors(options.seconds)
 

@@ -63,6 +63,7 @@ class Cursor:
         # Whether the driver cursor has moved on to a further result set; such sets that were brought here early.
         self._moved = False
         self._further: list[tuple[Sequence[Any], list[Row]]] = []
+        # The recorder's statement, while the driver cursor is there.
         self._statement: Statement | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -170,7 +171,7 @@ class Cursor:
     def _ready(self) -> None:
         if self.closed:
             raise pyodbc.ProgrammingError("HY010", "The cursor is closed.")
-        if self._driver is not None or self._statement is not None:
+        if self._driver is not None:
             self._abandon()
         session = self.session
         if session.reading is not None:
@@ -418,12 +419,9 @@ class Cursor:
         if self.session.reading is self:
             self.session.reading = None
         if self._statement is not None:
-            self._close_statement(error)
-
-    def _close_statement(self, error: BaseException | None = None) -> None:
-        statement, self._statement = self._statement, None
-        if statement is not None and self.session.recorder is not None:
-            self.session.recorder.close(statement, returned_rows=self._fetched, error=error)
+            statement, self._statement = self._statement, None
+            if self.session.recorder is not None:
+                self.session.recorder.close(statement, returned_rows=self._fetched, error=error)
 
     def _abandon(self) -> None:
         """The caller wants no more of the results. A short rest is read, so that the driver cursor can be kept; for a
@@ -433,7 +431,6 @@ class Cursor:
                 if self._driver.fetchone() is None:
                     self._end_set()
         self._discard()
-        self._close_statement()
 
     def fetchone(self) -> Row | None:
         self._check_rows()
@@ -506,7 +503,7 @@ class Cursor:
         if self.closed:
             return
         self.closed = True
-        if self._driver is not None or self._statement is not None:
+        if self._driver is not None:
             self._abandon()
         self._rows = []
         self._further.clear()
