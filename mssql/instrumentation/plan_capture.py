@@ -153,8 +153,8 @@ def _permitted(connection: Any, key: tuple[str, str]) -> bool:
 class Limits:
     """At most so many plans in a minute, and each query's plan once in a while.
 
-    A text tells its query hash only by its plan. From then on it shares its rest with the other texts of that hash:
-    the same query with other literals, or another number of values in its IN.
+    Texts come without their literals. What is left tells its query hash only by its plan; from then on it shares its
+    rest with the other texts of that hash.
     """
 
     def __init__(
@@ -238,8 +238,8 @@ class PlanObserver(Observer):
         if plans.source not in ("auto", "actual") or not can_be_bracketed(statement):
             return False
         if plans.when == "slow":
-            return _awaited.discard(statement.connection.alias, statement.sql)
-        return self._chosen() and self._limits.allow(statement.sql)
+            return _awaited.discard(statement)
+        return self._chosen() and self._limits.allow(statement.text.text)
 
     def end(self, statement: Statement) -> None:
         captured: CapturedPlan | None = statement.plan
@@ -247,9 +247,13 @@ class PlanObserver(Observer):
             if len(captured.xml) <= MAX_READ_IN_REQUEST:
                 statement.attributes = {**(statement.attributes or {}), **plan_attributes(captured)}
             _tell(statement)
-        elif not statement.failed and self._wants_afterwards(statement) and self._limits.allow(statement.sql):
+        elif (
+            not statement.failed
+            and self._wants_afterwards(statement)
+            and self._limits.allow(statement.text.text)
+        ):
             if self._plans.source == "actual":
-                _awaited.add(statement.connection.alias, statement.sql)
+                _awaited.add(statement)
             else:
                 _worker.submit(_Task(statement, self._plans))
 
@@ -261,7 +265,7 @@ class PlanObserver(Observer):
         captured: CapturedPlan = statement.plan
         main = captured.main_statement
         query_hash = main.query_hash if main is not None else None
-        if not query_hash or self._limits.identify(statement.sql, query_hash):
+        if not query_hash or self._limits.identify(statement.text.text, query_hash):
             self._events.emit(statement, captured, self._plans.max_bytes)
 
     def _chosen(self) -> bool:
@@ -283,23 +287,23 @@ def _tell(statement: Statement) -> None:
 
 
 class _Awaited:
-    """Texts that were slow: their next run is taken with its actual plan."""
+    """Queries that were slow: their next run is taken with its actual plan."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._lock = threading.Lock()
 
-    def add(self, alias: str, sql: str) -> None:
+    def add(self, statement: Statement) -> None:
         with self._lock:
-            self._texts[alias, sql] = None
+            self._texts[statement.connection.alias, statement.text.text] = None
             while len(self._texts) > REMEMBERED_TEXTS:
                 self._texts.popitem(last=False)
 
-    def discard(self, alias: str, sql: str) -> bool:
+    def discard(self, statement: Statement) -> bool:
         if not self._texts:
             return False
         with self._lock:
-            return self._texts.pop((alias, sql), False) is None
+            return self._texts.pop((statement.connection.alias, statement.text.text), False) is None
 
 
 _awaited = _Awaited()

@@ -164,13 +164,26 @@ def test_rules(
 
 def test_a_slow_statements_next_run_is_taken(submitted: list[Any]) -> None:
     rules = Rules(when="slow", slow_ms=100, source="actual")
-    assert [rules.run(took_ms=500), rules.run("SELECT 2"), rules.run(), rules.run()] == [
+    assert [rules.run(took_ms=500), rules.run("SELECT a"), rules.run(), rules.run()] == [
         False,
         False,
         True,
         False,
     ]
     assert submitted == []
+
+
+def test_texts_that_differ_in_literals_are_one_query(submitted: list[Any]) -> None:
+    always = Rules(when="always")
+    texts = ("SELECT a FROM t WHERE id = 1", "SELECT a FROM t WHERE id = 2", "SELECT b FROM t WHERE id = 1")
+    assert [always.run(text) for text in texts] == [True, False, True]
+    assert [always.run(f"SELECT a FROM t WHERE id IN ({ids})") for ids in ("?", "?, ?")] == [True, False]
+    slow = Rules(when="slow", slow_ms=100)
+    for text in texts[:2]:
+        slow.run(text, took_ms=150)
+    assert len(submitted) == 1
+    following = Rules(when="slow", slow_ms=100, source="actual")
+    assert [following.run(texts[0], took_ms=500), following.run(texts[1])] == [False, True]
 
 
 def test_a_failed_statement_is_left_alone(submitted: list[Any]) -> None:
@@ -457,14 +470,14 @@ def test_the_plan_is_a_log_event_beside_its_span() -> None:
 
 
 def test_a_query_hash_is_told_once_in_a_while() -> None:
-    """Texts that differ in literals alone turn out to be one query."""
+    """Texts that look different turn out to be one query."""
     telemetry = Telemetry()
     info = ConnectionInfo("default", "shop")
     events = PlanEvents(ConnectionAttributes(info), telemetry.logger_provider.get_logger("test"))
     config = InstrumentationConfig.from_options({"plans": {"when": "always"}})
     recorder = telemetry.recorder(True, info, PlanObserver(config, info, events=events))
     for number in range(5):
-        statement = recorder.begin(StatementKind.QUERY, f"SELECT {number}", ())
+        statement = recorder.begin(StatementKind.QUERY, f"SELECT 1 AS a{number}", ())
         statement.plan = plan("perfstudio_key_lookup_plan")
         recorder.end(statement)
         recorder.close(statement)
