@@ -298,7 +298,12 @@ def convert(value: Any, sent: SqlType, declared: SqlType) -> Any:
     Between families (text for a number) the stand-in converts nothing by guess, it refuses.
     """
     name = declared.name
-    if value is None or name in (sent.name, "sql_variant"):
+    if value is None or name == "sql_variant":
+        return value
+    if isinstance(value, (str, bytes)):
+        if name in (_TEXT if isinstance(value, str) else _BINARY):
+            return _fitted(value, declared)
+    elif name == sent.name:
         return value
     if isinstance(value, (bool, int, float, Decimal)):
         if name == "bit":
@@ -312,8 +317,6 @@ def convert(value: Any, sent: SqlType, declared: SqlType) -> Any:
             if not low <= int(value) <= high:
                 raise sql_error(8114, sent.name, name)
             return int(value)
-    elif (isinstance(value, str) and name in _TEXT) or (isinstance(value, bytes) and name in _BINARY):
-        return value
     elif isinstance(value, datetime.datetime):
         if name in _DATETIME and value.tzinfo is None:
             return value
@@ -322,6 +325,18 @@ def convert(value: Any, sent: SqlType, declared: SqlType) -> Any:
     elif isinstance(value, datetime.date) and name in _DATETIME:
         return datetime.datetime.combine(value, datetime.time())
     raise unsupported(f"a parameter that is declared {name} and sent as {sent.name}")
+
+
+def _fitted(value: str | bytes, declared: SqlType) -> str | bytes:
+    """Cut to the declared length, or filled up to it where it is fixed; nothing is said of it, as in an assignment."""
+    length = declared.length
+    if length is None or length == MAX or len(value) == length:
+        return value
+    if len(value) > length:
+        return value[:length]
+    if declared.name in ("char", "nchar", "binary"):
+        return value.ljust(length) if isinstance(value, str) else value.ljust(length, b"\0")
+    return value
 
 
 def _status(returned: int | None, errors: Sequence[SqlError]) -> int:

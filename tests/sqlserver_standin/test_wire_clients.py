@@ -268,7 +268,7 @@ def test_freetds_tsql_logs_in_and_selects(server: Server) -> None:
     assert "Msg 208 (severity 16, state 1)" in answer.stderr
 
 
-TEDIOUS = """
+TEDIOUS_START = """
 const { Connection, Request, TYPES } = require('tedious');
 const settings = JSON.parse(process.argv[2]);
 const connection = new Connection({
@@ -276,13 +276,16 @@ const connection = new Connection({
   authentication: { type: 'default', options: { userName: settings.user, password: settings.password } },
   options: { port: settings.port, encrypt: settings.encrypt, trustServerCertificate: true, database: 'master' },
 });
-const answer = {};
 const run = (sql, parameters, rows) => new Promise((resolve, reject) => {
   const request = new Request(sql, error => error ? reject(error) : resolve());
   for (const [name, type, value, options] of parameters) request.addParameter(name, type, value, options);
   request.on('row', columns => rows.push(columns.map(column => column.value)));
   connection.execSql(request);
 });
+"""
+
+TEDIOUS = """
+const answer = {};
 connection.connect(async error => {
   if (error) { console.error(error.message); process.exit(1); }
   const rows = [];
@@ -311,15 +314,63 @@ connection.connect(async error => {
 """
 
 
-@pytest.mark.parametrize("encrypt", [True, False])
-def test_tedious_sends_cancels_prepares_and_rolls_back(server: Server, tmp_path: Path, encrypt: bool) -> None:
+# Each is sent as a parameter of that type and comes back as a column of it: (type, value, options, and what comes back
+# where it is something else). JavaScript's dates have milliseconds.
+TEDIOUS_TYPES = """
+const day = new Date('2024-02-29T00:00:00.000Z'), moment = new Date('2024-02-29T01:02:03.004Z');
+const time = new Date('1970-01-01T23:59:59.004Z'), minute = new Date('2024-02-29T01:02:00.000Z');
+const bytes = Buffer.from([0, 1, 255]);
+const values = [
+  [TYPES.Bit, true], [TYPES.TinyInt, 255], [TYPES.SmallInt, -32768], [TYPES.Int, -2147483648],
+  [TYPES.BigInt, '9223372036854775807'], [TYPES.Float, -1.5e300], [TYPES.Real, 0.25],
+  [TYPES.Decimal, -12345.125, { precision: 20, scale: 3 }], [TYPES.Numeric, 0.5, { precision: 5, scale: 1 }],
+  [TYPES.Money, -12345.6789], [TYPES.SmallMoney, 214748.3647], [TYPES.Date, day], [TYPES.Time, time, { scale: 3 }],
+  [TYPES.DateTime, moment, , new Date('2024-02-29T01:02:03.003Z')], [TYPES.DateTime2, moment, { scale: 6 }],
+  [TYPES.SmallDateTime, minute], [TYPES.DateTimeOffset, moment, { scale: 6 }],
+  [TYPES.Char, 'ab', { length: 4 }, 'ab  '], [TYPES.VarChar, 'café €'], [TYPES.VarChar, 'é'.repeat(20000)],
+  [TYPES.NChar, 'ü', { length: 3 }, 'ü  '], [TYPES.NVarChar, 'größer 😀'], [TYPES.NVarChar, ''],
+  [TYPES.NVarChar, '漢字'.repeat(20000)], [TYPES.Binary, bytes, { length: 3 }], [TYPES.VarBinary, bytes],
+  [TYPES.VarBinary, Buffer.alloc(20000, 7)], [TYPES.UniqueIdentifier, '12345678-9ABC-DEF0-1234-56789ABCDEF0'],
+];
+const { isDeepStrictEqual } = require('util');
+connection.connect(async error => {
+  if (error) { console.error(error.message); process.exit(1); }
+  const answer = [];
+  for (const [type, value, options, other] of values) {
+    for (const sent of [value, null]) {
+      const rows = [];
+      await run('SELECT @v AS v', [['v', type, sent, options]], rows).catch(error => rows.push([error.message]));
+      const expected = sent === null ? null : other === undefined ? value : other;
+      // A Date of tedious has the digits below the millisecond as a property of its own.
+      const got = rows[0][0] instanceof Date ? new Date(+rows[0][0]) : rows[0][0];
+      const shown = [type.name, String(got).slice(0, 80), String(expected).slice(0, 80)];
+      if (!isDeepStrictEqual(got, expected)) answer.push(shown);
+    }
+  }
+  const rows = [];
+  await run("SELECT CAST('<a>ü</a>' AS xml), CAST('x' AS sql_variant)", [], rows);
+  if (!isDeepStrictEqual(rows[0], ['<a>ü</a>', 'x'])) answer.push(['xml and sql_variant', JSON.stringify(rows[0])]);
+  connection.close();
+  console.log(JSON.stringify(answer));
+});
+"""
+
+
+def _tedious(server: Server, tmp_path: Path, script: str, *, encrypt: bool) -> Any:
+    """What a program of Node's driver prints; it is looked for where `.ci/run` installs it, and globally."""
     node = shutil.which("node")
-    if node is None or subprocess.run([node, "-e", "require('tedious')"], capture_output=True).returncode:
-        pytest.skip(
-            "tedious is not installed (npm install --global tedious, and NODE_PATH=$(npm root --global))"
-        )
-    script = tmp_path / "client.js"
-    script.write_text(textwrap.dedent(TEDIOUS))
+    modules = [
+        str(Path(__file__).parents[2] / "var" / "node" / "node_modules"),
+        os.environ.get("NODE_PATH", ""),
+    ]
+    environment = {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, modules))}
+    if (
+        node is None
+        or subprocess.run([node, "-e", "require('tedious')"], capture_output=True, env=environment).returncode
+    ):
+        pytest.skip("tedious is not installed (npm install --prefix var/node tedious)")
+    path = tmp_path / "client.js"
+    path.write_text(textwrap.dedent(TEDIOUS_START + script))
     settings = {
         "host": server.host,
         "port": int(server.port),
@@ -327,10 +378,18 @@ def test_tedious_sends_cancels_prepares_and_rolls_back(server: Server, tmp_path:
         "password": server.password,
         "encrypt": encrypt,
     }
-    result = subprocess.run(
-        [node, str(script), json.dumps(settings)], capture_output=True, text=True, timeout=60, check=True
-    )
-    answer = json.loads(result.stdout)
+    command = [node, str(path), json.dumps(settings)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=environment)
+    return json.loads(result.stdout)
+
+
+def test_tedious_sends_and_gets_each_type_and_its_null(server: Server, tmp_path: Path) -> None:
+    assert _tedious(server, tmp_path, TEDIOUS_TYPES, encrypt=True) == []
+
+
+@pytest.mark.parametrize("encrypt", [True, False])
+def test_tedious_sends_cancels_prepares_and_rolls_back(server: Server, tmp_path: Path, encrypt: bool) -> None:
+    answer = _tedious(server, tmp_path, TEDIOUS, encrypt=encrypt)
     assert answer == {
         "row": [
             -5,
