@@ -171,11 +171,6 @@ def bind_value(value: Any) -> Bound:
     )
 
 
-def declared_type(value: Any) -> str:
-    """The T-SQL type that a parameter of this value is declared with."""
-    return (NVARCHAR if value is None else bind_value(value)[1]).tsql
-
-
 class Template:
     """A statement in the driver's style, and what is known of its parameters."""
 
@@ -238,8 +233,8 @@ _PLACEHOLDER = re.compile(
 def template(sql: str) -> Template:
     """Translate ``%s`` and ``%(name)s`` to ``?`` and ``%%`` to ``%``.
 
-    Inside of literals, quoted names and comments ``%s`` stands for itself. The cached result matters twice: the
-    driver knows a statement that it has prepared by the identity of its text.
+    Inside of literals, quoted names and comments ``%s`` stands for itself. The cached result matters twice: pyodbc
+    knows a statement that it has prepared by the identity of its text.
     """
     names: list[str] = []
     count = 0

@@ -35,7 +35,8 @@ class Session:
 
     A driver cursor that is closed sends sp_unprepare. So the session keeps one for statements with parameters, whose
     next sp_prepexec carries the old handle along, and one for statements without, which would make the driver unprepare
-    first. While a result set is read from one of them, a further cursor is made.
+    first. While a result set is read from one of them, a further cursor is made. A cursor kept for each text would gain
+    nothing: pyodbc takes the parameters off after each execution, and the driver prepares anew with those bound next.
     """
 
     def __init__(self, driver: pyodbc.Connection, info: ConnectionInfo, *, mars: bool = False) -> None:

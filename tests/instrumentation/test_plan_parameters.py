@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mssql.instrumentation.plan_parameters import MAX_LITERAL, Declared, as_batch, declare, declare_value
 from mssql.odbc import pyodbc
-from mssql.parameters import Declaration, bind_value, declared_type
+from mssql.parameters import Declaration, bind_value
 
 ZONE = datetime.timezone(datetime.timedelta(hours=2))
 
@@ -69,7 +69,7 @@ def test_types_and_literals(value: object, sql_type: str, literal: str) -> None:
     ],
 )
 def test_the_types_are_the_backends_own(value: Any) -> None:
-    assert declare_value(value).sql_type == declared_type(value)
+    assert declare_value(value).sql_type == bind_value(value)[1].tsql
 
 
 def test_the_cursors_declarations_are_taken() -> None:
