@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +53,14 @@ def target() -> Iterator[Target]:
 
 
 class Worker:
-    """A process that runs operations by name, one JSON line for each."""
+    """A process that runs operations by name, one JSON line for each; ``under`` is a command to run it under."""
 
-    def __init__(self, backend: str, server: Target) -> None:
+    def __init__(self, backend: str, server: Target, *, under: Sequence[str] = ()) -> None:
         environment = os.environ | server.environment() | {"BACKEND": backend}
         environment |= peer.environment() if backend == "peer" else {"PYTHONPATH": str(ROOT)}
         CACHE.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / "benchmarks" / "worker.py")],
+            [*under, sys.executable, str(ROOT / "benchmarks" / "worker.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,6 +75,10 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(timeout=30)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def ask(self, **request: Any) -> Any:
         assert self._process.stdin is not None
