@@ -249,6 +249,8 @@ class Constraints(Definer):
             if statement.enable and enforced == "t" and (trusted or not statement.check_existing):
                 # Nothing can have broken a constraint that was enforced all the time.
                 continue
+            if not statement.enable and enforced == "f":
+                continue
             base = definition.removesuffix(" NOT VALID").removesuffix(" NOT ENFORCED")
             suffix = "" if statement.check_existing else " NOT VALID"
             if not statement.enable:
@@ -272,7 +274,6 @@ class Constraints(Definer):
         for name in statement.names:
             if name.lower() not in found:
                 raise sql_error(4917, name)
-        self._session.schema_changed()
 
 
 def _type_group(data_type: SqlType) -> str:
