@@ -231,7 +231,7 @@ class Cursor:
             params,
             batch_size=batch_size,
             procedure=procedure,
-            in_transaction=session.in_transaction,
+            in_transaction=session.transaction is Transaction.OPEN,
         )
         try:
             if recorder.propagator is not None:

@@ -33,12 +33,14 @@ class ConnectionAttributes:
 
     def copy(self) -> Attributes:
         """For spans and metrics: without the session, which would make each connection a time series of its own."""
-        self._refresh()
+        self._refresh(self._connection.namespace)
         return self._known.copy()
 
     def with_operation(self, statement: Statement) -> Mapping[str, Value]:
         """The same with what was asked for: made once for statements that are alike, so it is not to be changed."""
-        self._refresh()
+        namespace = self._connection.namespace
+        if namespace != self._namespace:
+            self._refresh(namespace)
         key = (statement.text.summary, statement.procedure)
         attributes = self._with_operation.get(key)
         if attributes is None:
@@ -50,11 +52,10 @@ class ConnectionAttributes:
                 self._with_operation[key] = attributes
         return attributes
 
-    def _refresh(self) -> None:
-        info = self._connection
-        namespace = info.namespace
+    def _refresh(self, namespace: str) -> None:
         if namespace == self._namespace:
             return
+        info = self._connection
         known: Attributes = {semconv.DB_SYSTEM_NAME: semconv.MICROSOFT_SQL_SERVER}
         if namespace:
             known[semconv.DB_NAMESPACE] = namespace

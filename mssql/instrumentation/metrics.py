@@ -141,7 +141,8 @@ class MetricsObserver(Observer):
         if statement.exception is not None:
             attributes = {**attributes, **failure(statement)}
             self._count_error(statement, attributes)
-        self._instruments.duration.record(statement.duration_ns / 1e9, attributes, _context_of(statement))
+        context = statement.context if statement.span is None else _context_of(statement, statement.span)
+        self._instruments.duration.record(statement.duration_ns / 1e9, attributes, context)
         if statement.duration_ns >= self._slow_ns:
             self._instruments.slow_queries.add(1, attributes)
 
@@ -252,8 +253,8 @@ def _pool_name(attributes: ConnectionAttributes) -> Attributes:
     return {semconv.DB_CLIENT_CONNECTION_POOL_NAME: name}
 
 
-def _context_of(statement: Statement) -> otel_context.Context:
+def _context_of(statement: Statement, span: trace.Span) -> otel_context.Context:
     """So that an exemplar points at the statement's own span."""
-    if statement.span is None or not statement.span.get_span_context().trace_flags.sampled:
+    if not span.get_span_context().trace_flags.sampled:
         return statement.context
-    return trace.set_span_in_context(statement.span, statement.context)
+    return trace.set_span_in_context(span, statement.context)

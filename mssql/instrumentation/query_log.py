@@ -54,7 +54,7 @@ class QueryLogObserver(Observer):
     def end(self, statement: Statement) -> None:
         if statement.exception is not None:
             self._exception(statement)
-        if self._is_slow(statement):
+        if (statement.duration_ns or 0) >= self._slow_ns and self._is_told(statement):
             # It is logged at close(), when its rows are known, which may be far from the line that asked.
             _ = statement.caller
 
@@ -62,16 +62,13 @@ class QueryLogObserver(Observer):
         self._exception(statement)
 
     def close(self, statement: Statement) -> None:
-        if self._is_slow(statement):
+        if (statement.duration_ns or 0) >= self._slow_ns and self._is_told(statement):
             self._slow(statement)
 
-    def _is_slow(self, statement: Statement) -> bool:
-        return (
-            statement.duration_ns is not None
-            and statement.duration_ns >= self._slow_ns
-            and statement.kind is not StatementKind.CONNECT
-            and not statement.failed
-        )
+    @staticmethod
+    def _is_told(statement: Statement) -> bool:
+        """Whether being slow is all that there is to say of it."""
+        return statement.kind is not StatementKind.CONNECT and not statement.failed
 
     def _slow(self, statement: Statement) -> None:
         severity = _severity(self._log.level)

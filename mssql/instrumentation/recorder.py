@@ -72,12 +72,8 @@ def _listeners(observers: tuple[Observer, ...], event: str) -> tuple[Listener, .
     return tuple(method for method in methods if getattr(method, "__func__", None) is not ignored)
 
 
-def _tell(event: str, listeners: tuple[Listener, ...], statement: Statement) -> None:
-    for listener in listeners:
-        try:
-            listener(statement)
-        except Exception:
-            report_failure(getattr(listener, "__self__", listener), event)
+def _report(listener: Listener, event: str) -> None:
+    report_failure(getattr(listener, "__self__", listener), event)
 
 
 class Recorder:
@@ -144,7 +140,11 @@ class Recorder:
         else:
             audience = self._everyone
         statement.audience = audience
-        _tell("begin", audience.begin, statement)
+        for listener in audience.begin:
+            try:
+                listener(statement)
+            except Exception:
+                _report(listener, "begin")
         return statement
 
     @staticmethod
@@ -172,7 +172,11 @@ class Recorder:
         if error is not None:
             self._describe_failure(statement, error)
         if statement.audience is not None:
-            _tell("end", statement.audience.end, statement)
+            for listener in statement.audience.end:
+                try:
+                    listener(statement)
+                except Exception:
+                    _report(listener, "end")
 
     def _describe_failure(self, statement: Statement, exception: BaseException) -> None:
         statement.exception = exception
@@ -202,8 +206,16 @@ class Recorder:
             return
         if error is not None and statement.exception is None:
             self._describe_failure(statement, error)
-            _tell("fetch_failed", audience.fetch_failed, statement)
-        _tell("close", audience.close, statement)
+            for listener in audience.fetch_failed:
+                try:
+                    listener(statement)
+                except Exception:
+                    _report(listener, "fetch_failed")
+        for listener in audience.close:
+            try:
+                listener(statement)
+            except Exception:
+                _report(listener, "close")
 
     def wants_actual_plan(self, statement: Statement) -> bool:
         """Whether the cursor shall bracket ``statement`` with SET STATISTICS XML ON/OFF and keep its plan."""
@@ -212,7 +224,7 @@ class Recorder:
                 if listener(statement):
                     return True
             except Exception:
-                report_failure(getattr(listener, "__self__", listener), "wants_actual_plan")
+                _report(listener, "wants_actual_plan")
         return False
 
     def outgoing(self, statement: Statement, sql: str, run: Run) -> str:
