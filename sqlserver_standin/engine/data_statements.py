@@ -15,6 +15,7 @@ from sqlserver_standin.engine.evaluation import Evaluator
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.observation import ASKS_FOR_FACTS, publish
+from sqlserver_standin.engine.row_stream import RowStream
 from sqlserver_standin.engine.statement_plans import StatementPlans
 from sqlserver_standin.engine.statement_statistics import Clock, TableReads
 from sqlserver_standin.errors import sql_error
@@ -221,6 +222,20 @@ class DataStatements:
     ) -> Iterator[Event]:
         session = self._session
         started = time.perf_counter()
+        if (
+            translation.columns
+            and translation.kind == "select"
+            and not (catalog_only or translation.assignments)
+        ):
+            stream = self._stream(translation, frame)
+            try:
+                yield ResultSet(translation.columns, stream)
+                stream.finish()
+            finally:
+                stream.close()
+            self._note_result(frame, started, stream.count)
+            yield Done(None if session.options.nocount else stream.count, translation.kind)
+            return
         if catalog_only:
             encoded, formats = self._evaluator.parameters(translation, frame)
             result = session.link.execute_on_catalog(translation.sql, encoded, formats)
@@ -244,14 +259,26 @@ class DataStatements:
             count = int(result.get_value(0, 0) or 0)
         else:
             count = result.command_tuples or 0
-        session.row_count = count
         if translation.kind != "select":
             session.transaction.changed_rows += count
-        elapsed = int((time.perf_counter() - started) * 1e6)
-        session.instance.plan_cache.record(session, session.activity.statement, frame.types, elapsed, count)
+        self._note_result(frame, started, count)
         if translation.kind in ("insert", "merge") and count and translation.table is not None:
             self._remember_identity(translation, frame)
         yield Done(None if session.options.nocount else count, translation.kind)
+
+    def _stream(self, translation: Translation, frame: Frame) -> RowStream:
+        link = self._session.link
+        encoded, formats = self._evaluator.parameters(translation, frame)
+        return RowStream(
+            link.stream(translation.sql, encoded, formats, translation.before),
+            lambda part: values.decode(link.transformer, part, translation.columns),
+        )
+
+    def _note_result(self, frame: Frame, started: float, count: int) -> None:
+        session = self._session
+        session.row_count = count
+        elapsed = int((time.perf_counter() - started) * 1e6)
+        session.instance.plan_cache.record(session, session.activity.statement, frame.types, elapsed, count)
 
     def _assignment_columns(self, translation: Translation, frame: Frame) -> list[Any]:
         return [Column(name, frame.types[name]) for name in translation.assignments]

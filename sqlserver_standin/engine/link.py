@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,8 +16,10 @@ from psycopg.adapt import Transformer
 MOST_PREPARED = 256
 MOST_LASTING = 128
 MOST_REPEATED = 50
+ROWS_AT_ONCE = 500
 _STATEMENT_SAVEPOINT = "s"
 _OK = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK)
+_ROWS = (pq.ExecStatus.TUPLES_CHUNK, pq.ExecStatus.TUPLES_OK)
 
 
 @dataclass(slots=True)
@@ -114,6 +116,13 @@ class PreparedStatements:
         self.abandoned.extend(self._names.values())
         self._names.clear()
         self._seen.clear()
+
+
+class _Sent(NamedTuple):
+    """What went into a pipeline: a statement, or its preparation among those statements."""
+
+    sql: str
+    prepared: PreparedStatements | None
 
 
 def _encode(values: Sequence[object]) -> list[Value]:
@@ -241,6 +250,28 @@ class Link:
             self._undo_statement()
             raise
 
+    def stream(
+        self,
+        sql: str,
+        values: Sequence[Value] = (),
+        formats: Sequence[int] | None = None,
+        before: Sequence[str] = (),
+    ) -> Iterator[pq.abc.PGresult]:
+        """Like ``execute()``, for a query: its rows, ROWS_AT_ONCE in a result, as PostgreSQL finds them.
+
+        Nothing else can be executed until the iterator has come to its end or was closed, which ends the query.
+        """
+        commands = [*(Command(text) for text in before), Command(sql, values, formats)]
+        if self.in_transaction:
+            commands = self._entry(statement_savepoint=True) + commands
+            self._since_savepoint = None
+        try:
+            yield from self._stream(commands)
+        except (PostgresError, GeneratorExit):
+            if self.in_transaction:
+                self._undo_statement()
+            raise
+
     def execute_on_catalog(
         self, sql: str, values: Sequence[Value], formats: Sequence[int] | None
     ) -> pq.abc.PGresult:
@@ -334,76 +365,142 @@ class Link:
     def _direct(self, command: Command) -> pq.abc.PGresult:
         if self._statements.abandoned or self._lasting.abandoned:
             return self._pipeline([command])
-        pg = self._pg
-        prepared = self._lasting if command.lasting else self._statements
-        name, new = prepared.take(command.sql)
-        if new and name is not None:
-            result = pg.prepare(name, command.sql.encode())
-            if result.status not in _OK:
-                prepared.discard(command.sql)
-                raise self._failure(result, command.sql)
+        name = self._prepare(command)
         if name is not None:
             # Its annotation forgets NULL.
-            result = pg.exec_prepared(name, command.values, command.formats)  # type: ignore[arg-type]
+            result = self._pg.exec_prepared(name, command.values, command.formats)  # type: ignore[arg-type]
         else:
-            result = pg.exec_params(command.sql.encode(), command.values, None, command.formats)
+            result = self._pg.exec_params(command.sql.encode(), command.values, None, command.formats)
         if result.status not in _OK:
             raise self._failure(result, command.sql)
         return result
 
+    def _prepare(self, command: Command) -> bytes | None:
+        """The name of the command's prepared statement; None when it comes for the first time."""
+        prepared = self._lasting if command.lasting else self._statements
+        name, new = prepared.take(command.sql)
+        if new and name is not None:
+            result = self._pg.prepare(name, command.sql.encode())
+            if result.status not in _OK:
+                prepared.discard(command.sql)
+                raise self._failure(result, command.sql)
+        return name
+
+    def _stream(self, commands: Sequence[Command]) -> Iterator[pq.abc.PGresult]:
+        *first, query = commands
+        pipelined = bool(first or self._statements.abandoned or self._lasting.abandoned)
+        sent = self._send(commands) if pipelined else self._send_alone(query)
+        failure: PostgresError | None = None
+        ended = False
+        try:
+            for command in sent[:-1]:
+                while (result := self._next_result()) is not None:
+                    if failure is None and result.status not in _OK:
+                        failure = self._failure(result, command.sql)
+            if failure is None:
+                self._pg.set_chunked_rows_mode(ROWS_AT_ONCE)
+            while (result := self._next_result()) is not None:
+                if result.status in _ROWS:
+                    yield result
+                elif failure is None:
+                    failure = self._failure(result, query.sql)
+            ended = True
+        finally:
+            with contextlib.suppress(PostgresError):
+                self._end_stream(pipelined, ended)
+        if failure is not None:
+            self._forget_unprepared(sent)
+            raise failure
+
+    def _send_alone(self, command: Command) -> list[_Sent]:
+        name = self._prepare(command)
+        if name is not None:
+            self._pg.send_query_prepared(name, command.values, command.formats)
+        else:
+            self._pg.send_query_params(command.sql.encode(), command.values, None, command.formats)
+        self._flush()
+        return [_Sent(command.sql, None)]
+
+    def _end_stream(self, pipelined: bool, ended: bool) -> None:
+        if not ended:
+            self.cancel()
+            while self._next_result() is not None:
+                pass
+        if pipelined:
+            self._end_pipeline()
+            self._leave_pipeline()
+
     def _pipeline(self, commands: Sequence[Command]) -> pq.abc.PGresult:
         """Send all, then read all: one round trip. Answers the last one's result."""
-        pg = self._pg
-        pg.enter_pipeline_mode()
-        sent: list[str] = []
-        prepared_now: list[tuple[PreparedStatements, str]] = []
+        sent = self._send(commands)
         try:
-            for store in (self._statements, self._lasting):
-                for name in store.abandoned:
-                    pg.send_close_prepared(name)
-                    sent.append("")
-                store.abandoned.clear()
-            for command in commands:
-                sql = command.sql
-                store = self._lasting if command.lasting else self._statements
-                prepared, new = store.take(sql)
-                if prepared is None:
-                    pg.send_query_params(sql.encode(), command.values, None, command.formats)
-                else:
-                    if new:
-                        pg.send_prepare(prepared, sql.encode())
-                        prepared_now.append((store, sql))
-                        sent.append(sql)
-                    pg.send_query_prepared(prepared, command.values, command.formats)
-                sent.append(sql)
-            pg.pipeline_sync()
-            self._flush()
-            failure: PostgresError | None = None
-            last: pq.abc.PGresult | None = None
-            for sql in sent:
-                result = self._next_result()
-                while result is not None:
-                    if result.status in _OK:
-                        last = result
-                    elif failure is None and result.status != pq.ExecStatus.PIPELINE_ABORTED:
-                        failure = self._failure(result, sql)
-                    result = self._next_result()
-            while (
-                result := self._next_result()
-            ) is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
-                pass
+            last = self._receive(sent)
         finally:
-            if pg.status == pq.ConnStatus.OK:
-                with contextlib.suppress(psycopg.Error):
-                    pg.exit_pipeline_mode()
-        if failure is not None:
-            # Which of them were prepared before the failure isn't known; preparing again under a new name is right.
-            for store, sql in prepared_now:
-                store.discard(sql)
-            raise failure
+            self._leave_pipeline()
         if last is None:
             raise PostgresError("08006", "the connection to PostgreSQL was lost")
         return last
+
+    def _send(self, commands: Sequence[Command]) -> list[_Sent]:
+        pg = self._pg
+        pg.enter_pipeline_mode()
+        sent: list[_Sent] = []
+        try:
+            for prepared in (self._statements, self._lasting):
+                for name in prepared.abandoned:
+                    pg.send_close_prepared(name)
+                    sent.append(_Sent("", None))
+                prepared.abandoned.clear()
+            for command in commands:
+                sql = command.sql
+                prepared = self._lasting if command.lasting else self._statements
+                known, new = prepared.take(sql)
+                if known is None:
+                    pg.send_query_params(sql.encode(), command.values, None, command.formats)
+                else:
+                    if new:
+                        pg.send_prepare(known, sql.encode())
+                        sent.append(_Sent(sql, prepared))
+                    pg.send_query_prepared(known, command.values, command.formats)
+                sent.append(_Sent(sql, None))
+            pg.pipeline_sync()
+            self._flush()
+        except BaseException:
+            self._leave_pipeline()
+            raise
+        return sent
+
+    def _receive(self, sent: Sequence[_Sent]) -> pq.abc.PGresult | None:
+        """The last result of those commands and the end of the pipeline."""
+        last: pq.abc.PGresult | None = None
+        failure: PostgresError | None = None
+        for command in sent:
+            while (result := self._next_result()) is not None:
+                if result.status in _OK:
+                    last = result
+                elif failure is None and result.status != pq.ExecStatus.PIPELINE_ABORTED:
+                    failure = self._failure(result, command.sql)
+        self._end_pipeline()
+        if failure is not None:
+            self._forget_unprepared(sent)
+            raise failure
+        return last
+
+    def _end_pipeline(self) -> None:
+        while (result := self._next_result()) is not None and result.status != pq.ExecStatus.PIPELINE_SYNC:
+            pass
+
+    @staticmethod
+    def _forget_unprepared(sent: Sequence[_Sent]) -> None:
+        """Which of them were prepared before the failure isn't known; preparing again under a new name is right."""
+        for sql, prepared in sent:
+            if prepared is not None:
+                prepared.discard(sql)
+
+    def _leave_pipeline(self) -> None:
+        if self._pg.status == pq.ConnStatus.OK:
+            with contextlib.suppress(psycopg.Error):
+                self._pg.exit_pipeline_mode()
 
     def _flush(self) -> None:
         pg = self._pg
