@@ -274,7 +274,10 @@ const settings = JSON.parse(process.argv[2]);
 const connection = new Connection({
   server: settings.host,
   authentication: { type: 'default', options: { userName: settings.user, password: settings.password } },
-  options: { port: settings.port, encrypt: settings.encrypt, trustServerCertificate: true, database: 'master' },
+  options: {
+    port: settings.port, encrypt: settings.encrypt, trustServerCertificate: true, database: 'master',
+    connectTimeout: 120000, requestTimeout: 120000,
+  },
 });
 const run = (sql, parameters, rows) => new Promise((resolve, reject) => {
   const request = new Request(sql, error => error ? reject(error) : resolve());
