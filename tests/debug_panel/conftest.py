@@ -96,7 +96,7 @@ def run_site(store: str, database: str) -> Iterator[Site]:
         yield Site(f"http://127.0.0.1:{line.split()[-1]}/")
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        process.wait(timeout=60)
 
 
 @pytest.fixture(scope="session", params=["MemoryStore", "DatabaseStore", "CacheStore"])
