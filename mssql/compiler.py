@@ -28,6 +28,7 @@ from django.db.transaction import TransactionManagementError
 from django.utils.hashable import make_hashable
 
 from mssql import bulk, json_expressions  # noqa: F401 (registers its implementations)
+from mssql.derived import DerivedTable
 from mssql.expressions import (
     ConditionValue,
     as_value,
@@ -38,7 +39,6 @@ from mssql.expressions import (
     with_values,
 )
 from mssql.hints import hints_of, with_clause, without_query_hints
-from mssql.nth_value import NumberedRows
 
 if TYPE_CHECKING:
     from django.db.models.sql.query import Query
@@ -68,7 +68,7 @@ class LiftedRef(Expression):
 class SQLCompiler(compiler.SQLCompiler):
     connection: DatabaseWrapper
     for_index_key = False
-    has_nth_value = False
+    wants_derived_table = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -280,8 +280,8 @@ class SQLCompiler(compiler.SQLCompiler):
                 sql, params = self._compound_sql(combinator, order_by, sliced)
             elif self.qualify:
                 sql, params = self._qualified_sql(sliced)
-            elif self.has_nth_value:
-                sql, params = self._numbered_sql(extra_select, order_by, sliced)
+            elif self.wants_derived_table:
+                sql, params = self._derived_sql(extra_select, order_by, sliced)
             elif self.query.distinct_fields:
                 sql, params = self._distinct_on_sql(order_by, group_by, sliced)
             else:
@@ -302,6 +302,7 @@ class SQLCompiler(compiler.SQLCompiler):
         from_, from_params = self.get_from_clause()
         where, where_params = self._condition_sql(self.where)
         having, having_params = self._condition_sql(self.having)
+        self._refuse_what_wants_a_derived_table()
 
         result: list[str] = ["SELECT"]
         params: list[Any] = []
@@ -505,31 +506,39 @@ class SQLCompiler(compiler.SQLCompiler):
             result.append("ORDER BY (SELECT NULL)")
         return " ".join([*result, *paging]), (*params, *paging_params)
 
-    # The nth value of a window
+    # What is computed from the columns of a derived table
 
-    def _numbered_sql(self, extra_select: list[Any], order_by: list[Any], sliced: bool) -> SQL:
+    def _refuse_what_wants_a_derived_table(self) -> None:
+        if self.wants_derived_table:
+            raise NotSupportedError(
+                "StringAgg(distinct=True) can be selected and ordered by on SQL Server, not filtered by or "
+                "aggregated over."
+            )
+
+    def _derived_sql(self, extra_select: list[Any], order_by: list[Any], sliced: bool) -> SQL:
         if self.query.distinct_fields or self.query.select_for_update_of:
             raise NotSupportedError(
-                "NthValue() can't stand beside distinct(fields) or select_for_update(of=…) on SQL Server."
+                "NthValue() and StringAgg(distinct=True) can't stand beside distinct(fields) or "
+                "select_for_update(of=…) on SQL Server."
             )
         self._lifted = {}
-        rows = NumberedRows(self.query)
+        table = DerivedTable(self.query)
         columns: list[tuple[str, Sequence[Any]]] = []
         for expression, _, alias in self.select:
             parts = expression.get_cols() if isinstance(expression, ColPairs) else [expression]
             for part in parts:
-                sql, params = self._selected_sql(rows.selected(part))
+                sql, params = self._selected_sql(table.selected(part))
                 columns.append(
                     (f"{sql} AS {self.connection.ops.quote_name(alias)}" if alias else sql, params)
                 )
-        terms = [term for expression, _ in order_by for term in order_terms(rows.outside(expression), self)]
+        terms = [term for expression, _ in order_by for term in order_terms(table.outside(expression), self)]
         if extra_select:
             # DISTINCT orders by what it selects.
             for number, (sql, params, direction) in enumerate(terms):
                 name = self.connection.ops.quote_name(f"__order{number}")
                 columns.append((f"{sql} AS {name}", params))
                 terms[number] = name, (), direction
-        inner, inner_params = rows.query.get_compiler(self.using, self.connection, self.elide_empty).as_sql(
+        inner, inner_params = table.query.get_compiler(self.using, self.connection, self.elide_empty).as_sql(
             with_limits=False, with_col_aliases=True
         )
         top, paging, paging_params = self._paging(sliced)
@@ -538,7 +547,7 @@ class SQLCompiler(compiler.SQLCompiler):
             *(["DISTINCT"] if self.query.distinct else []),
             *top,
             ", ".join(sql for sql, _ in columns),
-            f"FROM ({inner}) AS [numbered]",
+            f"FROM ({inner}) AS [derived]",
         ]
         if terms:
             result.append("ORDER BY " + ", ".join(f"{sql} {direction}" for sql, _, direction in terms))
@@ -886,6 +895,7 @@ class SQLAggregateCompiler(compiler.SQLAggregateCompiler, SQLCompiler):
             sql, annotation_params = annotation.select_format(self, *self.compile(annotation))
             columns.append(sql)
             params.extend(annotation_params)
+        self._refuse_what_wants_a_derived_table()
         self.col_count = len(self.query.annotation_select)
         inner_sql, inner_params = (
             without_query_hints(self.query.inner_query)

@@ -391,13 +391,15 @@ if hasattr(aggregates, "StringAgg"):  # Django 6.0 and newer.
 
     @implements(aggregates.StringAgg)
     def string_agg(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper, **context: Any) -> SQL:
-        """STRING_AGG orders in a clause of its own and knows no DISTINCT."""
-        if node.distinct:
-            raise NotSupportedError(
-                "StringAgg does not support distinct with multiple expressions on this database backend. "
-                "STRING_AGG takes no DISTINCT."
-            )
+        """STRING_AGG orders in a clause of its own."""
         node = _filtered_by_case(node)
+        if node.distinct:
+            compiler.wants_derived_table = True  # This SQL names it only: mssql.derived has what is sent.
+            parts = [compiler.compile(part) for part in node.get_source_expressions() if part is not None]
+            return (
+                f"STRING_AGG(DISTINCT {', '.join(sql for sql, _ in parts)})",
+                [param for _, params in parts for param in params],
+            )
         ordering, node.order_by = node.order_by, None
         sql, params = aggregate(
             node,
@@ -467,7 +469,7 @@ _NEED_ORDER = (
 @implements(expressions.Window)
 def window_(node: expressions.Window, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     if isinstance(node.source_expression, window.NthValue):
-        compiler.has_nth_value = True  # This SQL names it only: what is sent comes from mssql.nth_value.
+        compiler.wants_derived_table = True  # This SQL names it only: mssql.derived has what is sent.
     is_unordered = node.order_by is None or not node.order_by.get_source_expressions()
     if is_unordered and (isinstance(node.source_expression, _NEED_ORDER) or node.frame is not None):
         node = node.copy()

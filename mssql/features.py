@@ -69,8 +69,6 @@ class DatabaseFeatures(BaseDatabaseFeatures):
     supports_slicing_ordering_in_compound = True
     supports_aggregate_filter_clause = False
     supports_aggregate_order_by_clause = True
-    # STRING_AGG takes no DISTINCT.
-    supports_aggregate_distinct_multiple_argument = False
     supports_any_value = False
     supports_over_clause = True
     # RANGE takes UNBOUNDED and CURRENT ROW only.

@@ -34,7 +34,6 @@ def test_every_flag_is_one_that_django_knows() -> None:
     # Flags of Django 6.0 and 6.1, for when the tests run on 5.2.
     newer = {
         "supports_aggregate_order_by_clause",
-        "supports_aggregate_distinct_multiple_argument",
         "supports_any_value",
         "supports_bit_aggregations",
         "supports_default_in_bit_aggregations",

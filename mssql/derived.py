@@ -1,11 +1,13 @@
-"""NTH_VALUE, which T-SQL has not: the rows are numbered in a derived table, and LEAD and LAG go to the nth from there.
+"""What T-SQL can't say in one SELECT: it is computed from the columns of a derived table.
 
-A window can't stand in another one (error 4109), but the offset of LEAD and LAG may be a column
-(https://learn.microsoft.com/sql/t-sql/functions/lead-transact-sql):
+NTH_VALUE: the rows are numbered, and LEAD and LAG go to the nth. A window can't stand in another one (error 4109), but
+the offset of LEAD and LAG may be a column (https://learn.microsoft.com/sql/t-sql/functions/lead-transact-sql):
 
     SELECT CASE WHEN … LEAD([__value0], 2 - [__value1]) OVER (PARTITION BY [__value2] ORDER BY [__value1]) …
     FROM (SELECT salary AS [__value0], ROW_NUMBER() OVER (PARTITION BY team ORDER BY hired) AS [__value1],
-                 team AS [__value2] FROM …) AS [numbered]
+                 team AS [__value2] FROM …) AS [derived]
+
+STRING_AGG(DISTINCT …): all texts are gathered as a JSON array, and taken apart, once each, for STRING_AGG.
 """
 
 from __future__ import annotations
@@ -14,13 +16,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import NotSupportedError
-from django.db.models import Count
+from django.db.models import Count, TextField, aggregates
 from django.db.models.expressions import Expression, OrderBy, Ref, RowRange, Value, ValueRange, When, Window
 from django.db.models.functions import NthValue, Rank, RowNumber
 from django.db.models.lookups import Exact
 from django.db.models.sql.query import Query
 
-from mssql.expressions import ConditionValue, is_condition
+from mssql.expressions import ConditionValue, aggregate, implements, is_condition
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
@@ -28,20 +30,32 @@ if TYPE_CHECKING:
 SQL = tuple[str, Sequence[Any]]
 
 
-def is_nth_value(node: Any) -> bool:
-    """Say whether the node is a window that T-SQL has no function for."""
+StringAgg: Any = getattr(aggregates, "StringAgg", ())
+"""Django 6.0 and newer."""
+
+
+def _is_nth_value(node: Any) -> bool:
     return isinstance(node, Window) and isinstance(node.source_expression, NthValue)
 
 
-def _contains_nth_value(node: Any) -> bool:
-    return is_nth_value(node) or any(
-        _contains_nth_value(source)
-        for source in getattr(node, "get_source_expressions", list)()
-        if source is not None
+def _is_distinct_text(node: Any) -> bool:
+    return isinstance(node, StringAgg) and node.distinct
+
+
+def _contains(node: Any) -> bool:
+    """Say whether anything in a node has to be computed from outside."""
+    return (
+        _is_nth_value(node)
+        or _is_distinct_text(node)
+        or any(
+            _contains(source)
+            for source in getattr(node, "get_source_expressions", list)()
+            if source is not None
+        )
     )
 
 
-class NumberedRows:
+class DerivedTable:
     """The derived table of a query, and its expressions as they look from outside of it."""
 
     def __init__(self, query: Query) -> None:
@@ -65,13 +79,15 @@ class NumberedRows:
 
     def outside(self, node: Any) -> Any:
         """The expression over the derived table's columns."""
-        if is_nth_value(node):
+        if _is_nth_value(node):
             return self._nth_value(node)
+        if _is_distinct_text(node):
+            return self._distinct_text(node)
         if isinstance(node, Ref):
             return self.outside(node.source)
         if isinstance(node, Value):
             return node
-        if isinstance(node, (OrderBy, When)) or _contains_nth_value(node):
+        if isinstance(node, (OrderBy, When)) or _contains(node):
             copy = node.copy()
             copy.set_source_expressions(
                 [None if source is None else self.outside(source) for source in node.get_source_expressions()]
@@ -83,7 +99,7 @@ class NumberedRows:
 
     def selected(self, node: Any) -> Any:
         """The same for the select list, where a condition is a value already."""
-        return self.outside(node) if _contains_nth_value(node) else self.column(node)
+        return self.outside(node) if _contains(node) else self.column(node)
 
     def _nth_value(self, window: Window) -> NthRow:
         expression, number = window.source_expression.get_source_expressions()
@@ -113,6 +129,23 @@ class NumberedRows:
             end=end or 0,
             nth=number.value,
             output_field=window.output_field,
+        )
+
+    def _distinct_text(self, node: Any) -> DistinctText:
+        text, delimiter = node.get_source_expressions()[:2]
+        direction = ""
+        if node.order_by is not None:
+            term, *others = node.order_by.get_source_expressions()
+            ordered_by = term.expression if isinstance(term, OrderBy) else term
+            if others or ordered_by != text or text.output_field.get_internal_type() not in _TEXT:
+                raise NotSupportedError("StringAgg(distinct=True) can be ordered by its own text only.")
+            direction = "DESC" if isinstance(term, OrderBy) and term.descending else "ASC"
+        condition = None if node.filter is None else node.filter.condition
+        return DistinctText(
+            texts=self.column(GatheredTexts(text, filter=condition)),
+            delimiter=self.outside(delimiter),
+            direction=direction,
+            collation=getattr(text.output_field, "db_collation", None) or "DATABASE_DEFAULT",
         )
 
 
@@ -175,3 +208,44 @@ class NthRow(Expression):
 
 def _moved(row: str, distance: int) -> str:
     return f"({row} {'+' if distance > 0 else '-'} {abs(distance)})" if distance else row
+
+
+_TEXT = frozenset(("CharField", "TextField", "SlugField", "FilePathField", "GenericIPAddressField"))
+
+
+class GatheredTexts(aggregates.Aggregate):
+    """All texts of a group that are not NULL, as a JSON array."""
+
+    function = "STRING_AGG"
+    name = "GatheredTexts"
+    output_field = TextField()
+
+
+@implements(GatheredTexts)
+def gathered_texts(node: Any, compiler: Any, connection: DatabaseWrapper, **context: Any) -> SQL:
+    element = "N'\"' + STRING_ESCAPE(CAST(%(expressions)s AS nvarchar(max)), 'json') + N'\"'"
+    return aggregate(
+        node, compiler, connection, template=f"N'[' + STRING_AGG({element}, N',') + N']'", **context
+    )
+
+
+class DistinctText(Expression):
+    """Texts that were gathered, each once, with a delimiter between them.
+
+    DISTINCT goes by the collation of the column; OPENJSON alone would give a binary one.
+    """
+
+    output_field = TextField()
+
+    def __init__(self, *, texts: Ref, delimiter: Any, direction: str, collation: str) -> None:
+        super().__init__()
+        self.texts, self.delimiter, self.direction, self.collation = texts, delimiter, direction, collation
+
+    def as_sql(self, compiler: Any, connection: DatabaseWrapper) -> SQL:
+        delimiter, params = compiler.compile(self.delimiter)
+        order = f" WITHIN GROUP (ORDER BY [value] {self.direction})" if self.direction else ""
+        return (
+            f"(SELECT STRING_AGG([value], {delimiter}){order} FROM (SELECT DISTINCT [value] COLLATE {self.collation} "
+            f"AS [value] FROM OPENJSON({connection.ops.quote_name(self.texts.refs)}) "
+            "WITH ([value] nvarchar(max) '$')) AS [texts])"
+        ), params
