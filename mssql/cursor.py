@@ -311,6 +311,7 @@ class Cursor:
             if values:
                 driver.setinputsizes(declarations)
             results = plan_capture.run_with_plan(session.driver, driver, sql, values, statement)
+            session.follow_database()
         except BaseException:
             self._discard()
             raise
@@ -335,16 +336,22 @@ class Cursor:
         driver = self._driver
         assert driver is not None
         self.rowcount = driver.rowcount
-        self.messages += driver.messages
+        self._hear(driver)
         while driver.description is None:
             if not driver.nextset():
                 self._release()
                 return
-            self.messages += driver.messages
+            self._hear(driver)
             # A trigger's counts come first, the statement's own last.
             if driver.rowcount >= 0:
                 self.rowcount = driver.rowcount
         self._begin_set()
+
+    def _hear(self, driver: pyodbc.Cursor) -> None:
+        if driver.messages:
+            self.messages += driver.messages
+            # One of them may be that USE has changed the database.
+            self.session.follow_database()
 
     def _begin_set(self) -> None:
         driver = self._driver
@@ -362,7 +369,7 @@ class Cursor:
         driver = self._driver
         assert driver is not None
         while driver.nextset():
-            self.messages += driver.messages
+            self._hear(driver)
             if driver.description is not None:
                 self._moved = True
                 self.session.reading = self

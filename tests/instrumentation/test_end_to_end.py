@@ -183,6 +183,23 @@ def test_the_server_sees_the_trace_of_exactly_the_sampled_statements(
     assert bytes(wrapper.connection.run("SELECT CONTEXT_INFO()")[0][0] or b"").rstrip(b"\0") == b""
 
 
+def test_the_namespace_follows_a_use_in_the_application_s_own_sql(
+    connect: Connect, telemetry: Telemetry
+) -> None:
+    wrapper = connect({"metrics": False})
+    with wrapper.cursor() as cursor:
+        cursor.execute("USE [tempdb]; SELECT 1 AS [a]")
+        cursor.execute("SELECT DB_NAME() AS [b]")
+        assert cursor.fetchall() == [("tempdb",)]
+        cursor.execute("PRINT 'no change'")
+        cursor.execute("SELECT DB_NAME() AS [c] WHERE %s = 1", [1])
+        assert cursor.fetchall() == [("tempdb",)]
+        cursor.execute("use MASTER")
+        cursor.execute("SELECT DB_NAME() AS [d]")
+    namespaces = [(span.attributes or {})["db.namespace"] for span in telemetry.spans]
+    assert namespaces == ["master", "tempdb", "tempdb", "tempdb", "tempdb", "master"]
+
+
 @pytest.mark.standin
 def test_propagation_costs_one_message_and_only_when_sampled(
     connect: Connect, server: Server, telemetry: Telemetry
