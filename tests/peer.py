@@ -10,7 +10,7 @@ from pathlib import Path
 from mssql.connection_string import packaged_drivers
 from mssql.odbc import driver_package, pyodbc
 
-REQUIREMENT = "mssql-django==2.0.0"
+VERSION = "2.0.0"
 FOLDER = Path(__file__).resolve().parent.parent / "var" / "mssql-django"
 DRIVER_NAME = "ODBC Driver 18 for SQL Server"
 
@@ -34,8 +34,10 @@ def environment(*paths: Path) -> dict[str, str]:
 
 
 def _install() -> None:
-    if (FOLDER / "mssql").exists():
+    # What pip puts in place last.
+    if (FOLDER / f"mssql_django-{VERSION}.dist-info").exists():
         return
+    requirement = f"mssql-django=={VERSION}"
     pip = [
         sys.executable,
         "-m",
@@ -43,10 +45,10 @@ def _install() -> None:
         "install",
         "--quiet",
         "--no-deps",
+        "--upgrade",
         "--target",
         str(FOLDER),
-        REQUIREMENT,
     ]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    done = subprocess.run([*pip, requirement], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NotInstallable(f"{REQUIREMENT}: {done.stderr.strip()[-500:]}")
+        raise NotInstallable(f"{requirement}: {done.stderr.strip()[-500:]}")
