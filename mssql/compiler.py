@@ -75,7 +75,8 @@ class SQLCompiler(compiler.SQLCompiler):
         self._lifted: dict[Any, SQL] = {}
         self._table_hints: dict[str, list[str]] = {}
         self.hints = hints_of(self.query)
-        self.query = without_query_hints(self.query)
+        if self.hints.query:
+            self.query = without_query_hints(self.query)
 
     # Expressions
 

@@ -202,3 +202,20 @@ def test_json_as_the_native_type(
     assert objects.filter(data__contains={"a": 3}).count() == 1
     assert objects.get(data=[1, "two", None]).data == [1, "two", None]
     assert objects.filter(data__isnull=True).count() == 1
+
+
+def test_a_tablespace_is_a_filegroup(another: Any, tables: Any, registry: Any) -> None:
+    class Ledger(models.Model):  # noqa: DJ008
+        number = models.IntegerField(unique=True, db_tablespace="PRIMARY")
+
+        class Meta:
+            app_label = "backend"
+            db_tablespace = "PRIMARY"
+
+    alias = another()
+    with CaptureQueriesContext(alias) as queries:
+        tables(alias, Ledger)
+    assert any(
+        query["sql"].startswith("CREATE TABLE") and "ON [PRIMARY]" in query["sql"] for query in queries
+    )
+    assert Ledger.objects.create(number=1).pk == 1
