@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from xml.parsers import expat
 
+SHOWPLAN = "ShowPlanXML"
+
 # A plan comes from a server, a file or a colleague's mail. Real ones stay far below these limits: some
 # megabytes, some hundred levels. A hostile one must not cost more than a second to refuse.
 MAX_BYTES = 16 * 1024 * 1024
@@ -21,6 +23,13 @@ TextHandler = Callable[[str], None]
 
 class ShowplanError(ValueError):
     """The text is not a Showplan document that can be read safely; the message says why."""
+
+
+def not_one_plan(root: str, plans: int) -> ShowplanError:
+    """Why a document is refused that is well-formed, but is not one Showplan."""
+    if plans:
+        return ShowplanError(f"the document holds {plans} plans; one at a time can be read")
+    return ShowplanError(f"this is not a Showplan: the root element is <{root[:60]}>, not <{SHOWPLAN}>")
 
 
 class Element:
@@ -68,15 +77,15 @@ def read_text(xml: str | bytes) -> str:
     text = xml if isinstance(xml, str) else _decode(xml)
     text = text.lstrip("\ufeff")
     declaration = _DECLARATION.match(text)
-    return (text[declaration.end() :] if declaration else text).strip()
+    return (text[declaration.end() :] if declaration else text).strip("\0 \t\r\n")
 
 
 def _decode(data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
-    elif data.startswith(b"<\0"):
+    elif data[1:2] == b"\0":
         encoding = "utf-16-le"
-    elif data.startswith(b"\0<"):
+    elif data[:1] == b"\0":
         encoding = "utf-16-be"
     else:
         declared = _DECLARED_ENCODING.match(data[:200])

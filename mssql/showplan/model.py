@@ -107,6 +107,7 @@ class Counters:
     rewinds: int | None = None
     batches: int | None = None
     execution_mode: str | None = None
+    interleaved: bool | None = None
 
     def to_dict(self) -> JSON:
         return _present(**{name: getattr(self, name) for name in self.__slots__})

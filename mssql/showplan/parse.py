@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
-from .document import Element, ShowplanError, read_tree
+from .document import SHOWPLAN, Element, not_one_plan, read_tree
 from .model import (
     Call,
     Column,
@@ -102,16 +102,22 @@ def parse(xml: str | bytes) -> Plan:
     Elements and attributes that this module does not know are ignored, so a newer server's plan is read as
     far as it is understood. Raises ShowplanError for what is not a Showplan or cannot be read safely.
     """
-    root = read_tree(xml)
-    if root.tag != "ShowPlanXML":
-        raise ShowplanError(
-            f"this is not a Showplan: the root element is <{root.tag[:60]}>, not <ShowPlanXML>"
-        )
+    root = _showplan(read_tree(xml))
     return Plan(
         version=root.attributes.get("Version", ""),
         build=root.attributes.get("Build", ""),
         statements=tuple(_statements(root)),
     )
+
+
+def _showplan(root: Element) -> Element:
+    """The document's one plan: the root, or within what an Extended Event or a query's FOR XML puts around it."""
+    if root.tag == SHOWPLAN:
+        return root
+    plans = [element for element in root.walk() if element.tag == SHOWPLAN]
+    if len(plans) != 1:
+        raise not_one_plan(root.tag, len(plans))
+    return plans[0]
 
 
 def _statements(root: Element) -> Iterable[Statement]:
@@ -549,6 +555,7 @@ def _counters(attributes: dict[str, str]) -> Counters:
         rewinds=_int(attributes.get("ActualRewinds")),
         batches=_int(attributes.get("Batches")),
         execution_mode=attributes.get("ActualExecutionMode"),
+        interleaved=is_true(attributes.get("IsInterleavedExecuted")) or None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .document import ShowplanError, local_name, scan
+from .document import SHOWPLAN, local_name, not_one_plan, scan
 
 REDACTED = "?"
 
@@ -71,15 +71,18 @@ def redact(xml: str | bytes) -> str:
     """The same plan without literals, parameter values, comments and text; it parses, draws and is judged as before."""
     pieces: list[str] = []
     open_tags: list[str] = []
+    root, plans = "", 0
     # The start tag whose ">" is not written yet: an element without content is closed at once.
     pending = False
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal pending
-        if not open_tags and local_name(tag) != "ShowPlanXML":
-            raise ShowplanError(
-                f"this is not a Showplan: the root element is <{tag[:60]}>, not <ShowPlanXML>"
-            )
+        nonlocal pending, plans, root
+        root = root or local_name(tag)
+        if not open_tags:
+            # What stands around the plan is left out.
+            if local_name(tag) != SHOWPLAN:
+                return
+            plans += 1
         if pending:
             pieces.append(">")
         pieces.append(f"<{tag}")
@@ -89,12 +92,16 @@ def redact(xml: str | bytes) -> str:
 
     def end(tag: str) -> None:
         nonlocal pending
+        if not open_tags:
+            return
         pieces.append("/>" if pending else f"</{tag}>")
         open_tags.pop()
         pending = False
 
     # Text, comments and processing instructions are not asked for, and so left out.
     scan(xml, start, end)
+    if plans != 1:
+        raise not_one_plan(root, plans)
     return "".join(pieces)
 
 

@@ -375,11 +375,14 @@ def table_valued_function(subject: Subject, operator: Operator) -> Result:
     )
     if not name or system:
         return
+    interleaved = any(counters.interleaved for counters in operator.counters)
     yield {
-        "severity": Severity.MEDIUM,
+        # https://learn.microsoft.com/sql/relational-databases/performance/intelligent-query-processing-details
+        "severity": Severity.LOW if interleaved else Severity.MEDIUM,
         "title": "Table-valued function",
         "detail": f"{item.table_name} is estimated at {number(operator.estimate_rows)} rows"
-        + (f" and gave {number(operator.actual_rows)}." if operator.has_run else "."),
+        + (f" and gave {number(operator.actual_rows)}." if operator.has_run else ".")
+        + (" It ran before the rest was planned (interleaved execution)." if interleaved else ""),
         "advice": "Rewrite it as an inline function (one RETURN with a SELECT), which becomes part of the plan.",
         "evidence": {
             "function": item.table_name,

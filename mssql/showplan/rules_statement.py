@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 
 from .finding import Facts, Result, Severity, Subject, statement_rule
 from .model import MissingIndex, Parameter, Statistics, Warning, quote
@@ -87,7 +88,8 @@ _LOWER_TYPES = {"nvarchar": "varchar or char", "nchar": "varchar or char"}
 def implicit_conversion(subject: Subject) -> Result:
     """A conversion prevents a seek, or spoils the estimate."""
     expressions: dict[str, list[str]] = {}
-    for warning in subject.query.warnings:
+    of_operators = (warning for operator in subject.operators for warning in operator.warnings)
+    for warning in chain(subject.query.warnings, of_operators):
         if warning.kind == "PlanAffectingConvert":
             issue = expressions.setdefault(warning.details.get("ConvertIssue", ""), [])
             if len(issue) < MANY and warning.details.get("Expression", "") not in issue:

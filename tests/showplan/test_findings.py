@@ -402,3 +402,23 @@ def test_the_same_fault_in_many_places_is_said_once_too_often_never() -> None:
     spills = [item for item in found if item.rule == "spill"]
     assert len(spills) == MAX_PER_RULE
     assert "24 more operators" in " ".join(item.detail for item in spills)
+
+
+def test_a_conversion_that_an_operator_warns_of_is_found() -> None:
+    """The schema has the warning at operators too."""
+    warning = '<PlanAffectingConvert ConvertIssue="Seek Plan" Expression="CONVERT_IMPLICIT(int,[c],0)"/>'
+    (finding,) = findings(parse(plan_xml(relop("Index Scan", warnings(warning) + scan()))))
+    assert (finding.rule, finding.severity) == ("implicit-conversion", Severity.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "severity"), [("", Severity.MEDIUM), ('IsInterleavedExecuted="1"', Severity.LOW)]
+)
+def test_interleaved_execution_knows_a_functions_rows(attributes: str, severity: Severity) -> None:
+    body = (
+        f'<RunTimeInformation><RunTimeCountersPerThread Thread="0" ActualRows="900" ActualExecutions="1" {attributes}/>'
+        '</RunTimeInformation><TableValuedFunction><Object Schema="[dbo]" Table="[f]"/></TableValuedFunction>'
+    )
+    (finding,) = findings(parse(plan_xml(relop("Table-valued function", body, EstimateRows=900))))
+    assert (finding.rule, finding.severity) == ("table-valued-function", severity)
+    assert ("interleaved" in finding.detail) is bool(attributes)

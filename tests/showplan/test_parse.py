@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -123,11 +124,30 @@ BODY = plan_xml(relop("Table Scan", counters(3), node=7, EstimateRows="2.5"))
         ('<?xml version="1.0" encoding="windows-1252"?>\n' + BODY).encode("cp1252"),
         BODY.replace("<", "<p:").replace("<p:/", "</p:").replace("xmlns=", "xmlns:p="),
         f"\n  {BODY}\n",
+        f"\r\n {BODY}".encode("utf-16-le"),
+        f"\r\n {BODY}".encode("utf-16-be"),
+        # Out of a buffer of a fixed size.
+        f"{BODY}\0\0".encode(),
     ],
 )
 def test_encodings_and_prefixes(document: str | bytes) -> None:
     (operator,) = parse(document).operators()
     assert (operator.node_id, operator.estimate_rows, operator.actual_rows) == (7, 2.5, 3)
+
+
+WRAPPED = f'<event name="query_post_execution_showplan"><data name="showplan_xml"><value>{BODY}</value></data></event>'
+
+
+def test_a_plan_within_other_xml_is_found() -> None:
+    """As Extended Events and FOR XML give it."""
+    assert [item.node_id for item in parse(WRAPPED).operators()] == [7]
+    assert redact(WRAPPED) == redact(BODY)
+
+
+@pytest.mark.parametrize("read", [parse, redact])
+def test_several_plans_in_one_document_are_not_mixed(read: Callable[[str], object]) -> None:
+    with pytest.raises(ShowplanError, match="holds 2 plans"):
+        read(f"<events>{WRAPPED}{WRAPPED}</events>")
 
 
 def test_unknown_elements_and_attributes_are_passed_over() -> None:
