@@ -68,6 +68,13 @@ class _Document:
         self.keys = keys
         self.sql, params = compiler.compile(node)
         self.params = tuple(params)
+        self.text = self.sql
+        if compiler.connection.features.has_native_json_field:
+            # The native type does not become text by itself, and OPENJSON takes it on SQL Server alone
+            # (https://learn.microsoft.com/sql/t-sql/data-types/json-data-type#limitations).
+            self.text = f"CAST({self.sql} AS nvarchar(max))"
+            if compiler.connection.server.is_managed:
+                self.sql = self.text
 
     def entry(self, *more: str, final_may_be_index: bool = True) -> SQL:
         """Return the FROM and WHERE that find the one entry under the keys: its [type] and [value]."""
@@ -94,8 +101,8 @@ class _Document:
         """Return the text under the keys without a subquery; as a key of an index it can't be (max)."""
         where = _literal(path(self.keys))
         if compiler.for_index_key:
-            return f"JSON_VALUE({self.sql}, {where})", self.params
-        sql = f"COALESCE(JSON_VALUE({self.sql}, {where}), JSON_QUERY({self.sql}, {where}))"
+            return f"JSON_VALUE({self.text}, {where})", self.params
+        sql = f"COALESCE(JSON_VALUE({self.text}, {where}), JSON_QUERY({self.text}, {where}))"
         return sql, (*self.params, *self.params)
 
     def has(self, *more: str, final_may_be_index: bool) -> SQL:
@@ -232,10 +239,8 @@ def has_key(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQ
 def json_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     lhs_sql, lhs_params = node.process_lhs(compiler, connection)
     rhs_sql, rhs_params = node.process_rhs(compiler, connection)
-    return f"{_comparable(lhs_sql, connection)} {BINARY} = {_comparable(rhs_sql, connection)}", (
-        *lhs_params,
-        *rhs_params,
-    )
+    lhs_sql, rhs_sql = _comparable(lhs_sql, node.lhs, connection), _comparable(rhs_sql, node.rhs, connection)
+    return f"{lhs_sql} {BINARY} = {rhs_sql}", (*lhs_params, *rhs_params)
 
 
 if hasattr(lookups, "JSONIn"):  # Django 6.1 and newer.
@@ -245,15 +250,17 @@ if hasattr(lookups, "JSONIn"):  # Django 6.1 and newer.
         lhs_sql, lhs_params = node.process_lhs(compiler, connection)
         rhs_sql, rhs_params = node.process_rhs(compiler, connection)
         if node.rhs_is_direct_value():
-            rhs_sql = rhs_sql.replace("%s", _comparable("%s", connection))
-        return f"{_comparable(lhs_sql, connection)} {BINARY} IN {rhs_sql}", (*lhs_params, *rhs_params)
+            rhs_sql = rhs_sql.replace("%s", _comparable("%s", None, connection))
+        lhs_sql = _comparable(lhs_sql, node.lhs, connection)
+        return f"{lhs_sql} {BINARY} IN {rhs_sql}", (*lhs_params, *rhs_params)
 
 
-def _comparable(sql: str, connection: DatabaseWrapper) -> str:
+def _comparable(sql: str, node: Any, connection: DatabaseWrapper) -> str:
     """Return a document as text: the native type does not compare, and writes each document in its own way."""
     if not connection.features.has_native_json_field:
         return sql
-    return f"CAST(CAST({sql} AS json) AS nvarchar(max))"
+    document = sql if isinstance(node, Col) else f"CAST({sql} AS json)"
+    return f"CAST({document} AS nvarchar(max))"
 
 
 # Containment. The value is known: it is unfolded into conditions on the entries of OPENJSON.

@@ -75,6 +75,11 @@ FROM sys.databases AS d WHERE d.name = DB_NAME()"""
         return self.engine_edition in {EngineEdition.SQL_DATABASE, EngineEdition.FABRIC_SQL_DATABASE}
 
     @property
+    def is_managed(self) -> bool:
+        """Azure SQL Database, Azure SQL Managed Instance or Fabric SQL: not a server of one's own."""
+        return self.is_azure or self.engine_edition == EngineEdition.MANAGED_INSTANCE
+
+    @property
     def is_evergreen(self) -> bool:
         """Whether the engine gets features as they are made, not with a version of the product
         (https://learn.microsoft.com/azure/azure-sql/managed-instance/update-policy)."""
