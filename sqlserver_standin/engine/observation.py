@@ -193,7 +193,9 @@ def publish(session: Session, statement: str) -> None:
                 run.document = session.interpreter.plans.last_plan_of(run)
     facts = {
         "started": _time(instance.started),
-        "sessions": [_session(each) for each in instance.sessions() if each is session or session.sees_others],
+        "sessions": [
+            _session(each) for each in instance.sessions() if each is session or session.sees_others
+        ],
         "queries": [entry.to_json() for entry in queries],
         "deadlocks": _deadlocks(instance),
     }

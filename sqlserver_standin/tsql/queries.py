@@ -87,6 +87,8 @@ class _SelectState:
     windows: dict[str, ast.Over] = field(default_factory=dict)
     locks: list[_Lock] = field(default_factory=list)
     lockable: bool = True
+    totals: bool = False
+    """ROLLUP and its like add rows in which the columns that are grouped by are NULL."""
 
 
 # The clauses that see groups of rows and not rows.
@@ -529,6 +531,8 @@ class QueryTranslator(ExpressionTranslator):
                 if is_string(target) and is_string(output.value.type):
                     output.value = self._recollated(output.value, target)
                 output.value = convert(output.value, target)
+            elif self.state.totals and not output.value.nullable:
+                output.value = replace(output.value, nullable=True)
             elif output.value.null and output.value.sql.startswith("NULL"):
                 output.value = Value("NULL::int4", output.value.type, null=True, constant=True)
         return outputs
@@ -581,6 +585,7 @@ class QueryTranslator(ExpressionTranslator):
         parts: list[str] = []
         for grouping in groupings:
             sets = [[self._group_item(item) for item in each] for each in grouping.sets]
+            self.state.totals = self.state.totals or grouping.kind != "plain"
             if grouping.kind == "plain":
                 parts.append("()" if not sets[0] else sets[0][0])
             elif grouping.kind == "GROUPING SETS":
@@ -724,7 +729,7 @@ class QueryTranslator(ExpressionTranslator):
             )
         if value.type.name in _UNSORTABLE:
             self._unsortable()
-        return _sort_keys(value), value.nullable, self.key(node)
+        return _sort_keys(value), value.nullable or self.state.totals, self.key(node)
 
     def _order_target(self, node: ast.Expression, outputs: list[Output]) -> int | None:
         """The index of the select item that an ORDER BY expression means, by alias or by being the same."""

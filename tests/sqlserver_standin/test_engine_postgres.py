@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sqlserver_standin.engine.instance import Instance
+from sqlserver_standin.engine.instance import Instance, library_files
 from sqlserver_standin.engine.postgres import Postgres, PostgresError
 from tests.sqlserver_standin.sql_support import Client
 
@@ -28,6 +28,26 @@ def test_data_and_databases_outlive_a_restart(tmp_path: Path) -> None:
             assert client.value("SELECT COUNT(*) FROM t") == count
         finally:
             instance.close()
+
+
+def test_another_version_starts_afresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "data"
+    instance = Instance(data, password="x")
+    try:
+        Client(instance.login(user="sa", password="x")).events("CREATE DATABASE kept; USE kept; CREATE TABLE t (a int)")
+    finally:
+        instance.close()
+    newer = tmp_path / "99_newer.sql"
+    newer.write_text("SELECT 'of another version'")
+    files = [*library_files(), newer]
+    monkeypatch.setattr("sqlserver_standin.engine.instance.library_files", lambda: files)
+    instance = Instance(data, password="x")
+    try:
+        client = Client(instance.login(user="sa", password="x"))
+        assert client.error("USE kept")[0] == 911
+        assert client.value("SELECT COUNT(*) FROM sys.databases") == 4
+    finally:
+        instance.close()
 
 
 def test_a_directory_in_use_is_refused_by_name(tmp_path: Path) -> None:

@@ -179,6 +179,19 @@ def test_a_snapshot_conflicts_with_a_later_change(client: Client, other: Client)
         client.events(f"ALTER DATABASE {name} SET ALLOW_SNAPSHOT_ISOLATION OFF")
 
 
+def test_a_serializable_conflict_ends_the_later_transaction_with_1205(client: Client, other: Client) -> None:
+    # SQL Server's readers' locks would make them wait for each other; PostgreSQL finds it when the second one commits.
+    begin = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; BEGIN TRAN; SELECT SUM(balance) FROM account"
+    client.events(begin)
+    other.events(begin)
+    client.events("UPDATE account SET balance += 1 WHERE id = 1")
+    other.events("UPDATE account SET balance += 1 WHERE id = 2")
+    outcomes = [answers(client, "COMMIT"), answers(other, "COMMIT")]
+    assert outcomes == [[], [1205]]
+    for session in (client, other):
+        session.events("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+
+
 def test_blocking_can_be_seen_from_a_third_session(client: Client, other: Client) -> None:
     client.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 1")
     watcher = second_session(client)

@@ -188,11 +188,15 @@ RETURN CASE WHEN times < 0 THEN NULL WHEN most < 0 THEN repeat(value, times) ELS
 CREATE FUNCTION sys.char_of(code int) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN CASE WHEN code BETWEEN 128 AND 159 THEN convert_from(set_byte('\x00', 0, code), 'WIN1252')
-            WHEN code BETWEEN 1 AND 255 THEN chr(code) END;
+            WHEN code BETWEEN 1 AND 255 THEN chr(code)
+            WHEN code = 0 THEN sys.throw(40000, 'not supported by the stand-in: U+0000 in text')::text END;
 
 CREATE FUNCTION sys.nchar_of(code int) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-RETURN CASE WHEN code BETWEEN 1 AND 55295 OR code BETWEEN 57344 AND 65535 THEN chr(code) END;
+RETURN CASE WHEN code BETWEEN 1 AND 55295 OR code BETWEEN 57344 AND 65535 THEN chr(code)
+            WHEN code = 0 THEN sys.throw(40000, 'not supported by the stand-in: U+0000 in text')::text
+            WHEN code BETWEEN 55296 AND 57343
+            THEN sys.throw(40000, 'not supported by the stand-in: half of a surrogate pair in text')::text END;
 
 CREATE FUNCTION sys.ascii_of(value text) RETURNS int
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
