@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.transaction import atomic
 
 from mssql.base import DatabaseWrapper
 from mssql.odbc import pyodbc
@@ -96,6 +97,28 @@ def test_a_lock_timeout_is_an_operational_error(make: Make) -> None:
     with waiter.cursor() as cursor:
         cursor.execute(update, [author.pk])
         assert cursor.rowcount == 1
+
+
+def test_locked_rows_are_refused_or_skipped(make: Make) -> None:
+    first, second = (Author.objects.create(name=name) for name in ("locked", "free"))
+    holder = make()
+    holder.set_autocommit(False)
+    with holder.cursor() as cursor:
+        cursor.execute("SELECT name FROM backend_author WITH (UPDLOCK, ROWLOCK) WHERE id = %s", [first.pk])
+        cursor.fetchall()
+    try:
+        with atomic():
+            free = Author.objects.select_for_update(skip_locked=True).order_by("pk")
+            assert list(free) == [second]
+        with pytest.raises(OperationalError) as caught, atomic():
+            Author.objects.select_for_update(nowait=True).get(pk=first.pk)
+        assert caught.value.sqlserver.number == 1222  # type: ignore[attr-defined]
+        with atomic():
+            assert Author.objects.select_for_update(nowait=True).get(pk=second.pk) == second
+    finally:
+        holder.rollback()
+    with atomic():
+        assert Author.objects.select_for_update(nowait=True).get(pk=first.pk) == first
 
 
 @pytest.mark.parametrize("mars", [False, True])
