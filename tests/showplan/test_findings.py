@@ -422,3 +422,17 @@ def test_interleaved_execution_knows_a_functions_rows(attributes: str, severity:
     (finding,) = findings(parse(plan_xml(relop("Table-valued function", body, EstimateRows=900))))
     assert (finding.rule, finding.severity) == ("table-valued-function", severity)
     assert ("interleaved" in finding.detail) is bool(attributes)
+
+
+def test_the_servers_way_through_xml_is_no_calculation_on_a_column() -> None:
+    def filtered(table: str) -> list[str]:
+        column = f'<ColumnReference Table="[{table}]" Column="id"/>'
+        predicate = (
+            '<Filter><Predicate><ScalarOperator ScalarString="x"><Intrinsic FunctionName="getancestor">'
+            f"<ScalarOperator><Identifier>{column}</Identifier></ScalarOperator></Intrinsic></ScalarOperator>"
+            "</Predicate></Filter>"
+        )
+        return [item.rule for item in findings(parse(plan_xml(relop("Filter", predicate))))]
+
+    assert "non-sargable" in filtered("node")
+    assert "non-sargable" not in filtered("XML Reader with XPath filter")
