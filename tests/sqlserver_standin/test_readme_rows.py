@@ -255,9 +255,9 @@ SUPPORTED: dict[str, dict[str, Claim]] = {
         "deadlocks with their graph in system_health": "test_a_deadlock_has_one_victim_and_the_other_goes_on",
     },
     "plans": {
-        "SHOWPLAN_XML and STATISTICS XML: PostgreSQL's real plan in SQL Server's words": "test_operators_have_sql_servers_names",
+        "SHOWPLAN_XML and STATISTICS XML: PostgreSQL's real plan": "test_operators_have_sql_servers_names",
         "valid by Microsoft's schema": "test_a_plan_is_valid_by_microsofts_schema",
-        "a missing index only where PostgreSQL plans better with it (it is made and rolled back)": "test_a_missing_index_is_one_that_helps",
+        "a missing index only where PostgreSQL plans better with it": "test_a_missing_index_is_one_that_helps",
         "`LAST_QUERY_PLAN_STATS` and `sys.dm_exec_query_plan_stats`": "test_a_last_plan_is_of_that_very_run",
     },
     "STATISTICS IO and TIME": {
