@@ -18,7 +18,7 @@ class DatabaseValidation(BaseDatabaseValidation):
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """What `manage.py check --database` finds on the server."""
-        return system_checks(self.connection)
+        return [*super().check(**kwargs), *system_checks(self.connection)]
 
     def check_field_type(self, field: Any, field_type: str) -> list[checks.CheckMessage]:
         """Tell of keys and indexes on nvarchar(max) and varbinary(max), which SQL Server refuses
