@@ -21,6 +21,7 @@ from sqlserver_standin.tds.packets import HEADER_SIZE, PacketType, frame
 from sqlserver_standin.tds.tokens import DoneStatus, Token
 
 _FLUSH_SIZE = 16384
+_STATEMENT_TERMINATED = 3621
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,14 @@ class Response:
             self._flush()
 
     def message(self, event: Message) -> None:
-        self.write(tokens.information(event, self._server_name))
+        token = tokens.information(event, self._server_name)
+        if event.number == _STATEMENT_TERMINATED and self._done is not None:
+            # It belongs to the statement that failed, so it comes before that statement's DONE. After it, it would be
+            # a result of its own, which the client would have to fetch before the connection is free.
+            self.tokens += 1
+            self._buffer += token
+        else:
+            self.write(token)
 
     def error(self, event: SqlError) -> None:
         self.errors.append(event)

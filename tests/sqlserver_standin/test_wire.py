@@ -435,6 +435,20 @@ class TestErrors:
         assert answer.errors == [(8134, "Divide by zero error encountered.")]
         assert answer.done == [(DONE, COUNT | MORE, 1), (DONE, ERROR | MORE, 0), (DONE, COUNT, 2)]
 
+    def test_a_terminated_statement_is_one_result(self, echo: Server, connection: Any) -> None:
+        terminated = Message(3621, "The statement has been terminated.")
+        echo.instance.scripts["doomed"] = [sql_error(8134), terminated]
+        echo.instance.scripts["go on"] = [sql_error(8134), terminated, Done(2, "insert")]
+        with RawClient(echo.port) as client:
+            client.log_in()
+            client.send(1, batch("go on"))
+            assert parse_answer(client.receive()).done == [(DONE, ERROR | MORE, 0), (DONE, COUNT, 2)]
+        failed = connection.cursor()
+        with pytest.raises(pyodbc.DataError, match="8134"):
+            failed.execute("doomed")
+        # With something left to fetch, the driver would say that the connection is busy.
+        assert tuple(connection.execute("echo ?", 1).fetchone()) == (1,)
+
     @pytest.mark.parametrize(("number", "follow_ups"), [(208, [8180]), (102, [8180]), (2627, []), (8134, [])])
     def test_what_does_not_compile_is_followed_by_8180(
         self, echo: Server, number: int, follow_ups: list[int]
