@@ -22,8 +22,6 @@ FLAG_REASONS = {
     "supports_index_on_text_field": "nvarchar(max) cannot be a key column (error 1919).",
     "supports_logical_xor": "There is no XOR of conditions; Django writes it in AND and OR.",
     "supports_json_negative_indexing": "JSON paths count from the front.",
-    "supports_on_delete_db_default": "On for users. One model of these tests has two such keys to one table, which SQL "
-    "Server refuses (error 1785), so it is off here.",
     "supports_regex_backreferencing": "REGEXP_LIKE has no back references.",
     "supports_timezones": "DateTimeField is datetime2 where USE_TZ is off, as in these tests; with USE_TZ it is "
     "datetimeoffset.",

@@ -7,8 +7,6 @@ from typing import Any
 
 import django
 
-from mssql.features import DatabaseFeatures
-
 
 def _database(name: str) -> dict[str, Any]:
     return {
@@ -24,11 +22,9 @@ def _database(name: str) -> dict[str, Any]:
 
 _name = os.environ.get("MSSQL_DATABASE", "django")
 DATABASES = {"default": _database(_name), "other": _database(f"{_name}_other")}
+DATABASE_ROUTERS = ["tests.django_suite.router.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models." + ("BigAutoField" if django.VERSION >= (6, 0) else "AutoField")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SECRET_KEY = "django_tests_secret_key"
 TEST_RUNNER = "tests.django_suite.runner.RecordingRunner"
 USE_TZ = False
-
-# Django 6.1 has one model for this feature, with two such keys to one table, which SQL Server refuses: error 1785.
-DatabaseFeatures.supports_on_delete_db_default = False
