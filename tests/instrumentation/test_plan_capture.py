@@ -46,6 +46,9 @@ def _fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(plan_capture, name, {})
     monkeypatch.setattr(plan_capture, "_resting", set())
     monkeypatch.setattr(plan_capture, "_awaited", plan_capture._Awaited())
+    # A slow machine is no reason for a test to do without its plan.
+    monkeypatch.setattr(plan_capture, "CONNECT_TIMEOUT", 60)
+    monkeypatch.setattr(plan_capture, "QUERY_TIMEOUT", 120)
 
 
 # --- decisions ----------------------------------------------------------------------------------------------------
