@@ -106,23 +106,25 @@ class Pool:
 
     def _take_idle_or_place(self) -> Session | None:
         """An idle session, or None when the caller may open one."""
-        with self._changed:
-            limit = self._clock() + self.options.timeout
-            while True:
-                if self._closed:
-                    raise PoolTimeout("08003", "The connection pool is closed.")
-                expired = self._expired()
-                if self._idle:
-                    # The last one back goes out first, so that a quiet pool shrinks.
-                    session, _ = self._idle.pop()
-                    break
-                if self._size < self.options.max_size:
-                    self._size += 1
-                    return None
-                self._wait(limit - self._clock())
-        for old in expired:
-            _close(old)
-        return session
+        expired: list[Session] = []
+        try:
+            with self._changed:
+                limit = self._clock() + self.options.timeout
+                while True:
+                    if self._closed:
+                        raise PoolTimeout("08003", "The connection pool is closed.")
+                    expired += self._expired()
+                    if self._idle:
+                        # The last one back goes out first, so that a quiet pool shrinks.
+                        session, _ = self._idle.pop()
+                        return session
+                    if self._size < self.options.max_size:
+                        self._size += 1
+                        return None
+                    self._wait(limit - self._clock())
+        finally:
+            for old in expired:
+                _close(old)
 
     def _wait(self, seconds: float) -> None:
         """Wait until something may have come free; raise when it is time to give up."""

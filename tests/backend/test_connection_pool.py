@@ -148,6 +148,7 @@ def test_an_old_session_is_closed(make: Any, limit: str) -> None:
     first.close()
     time.sleep(0.02)
     assert session_of(first) is not session
+    assert session.driver.closed
     assert len(first.pool) == 1
 
 
