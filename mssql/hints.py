@@ -123,7 +123,7 @@ def with_hints(queryset: _AnyQuerySet, *, table: TableHints = (), query: Texts =
         ),
         _distinct(_query_hint(text) for text in _texts(query)),
     )
-    hinted = queryset._chain()  # type: ignore[attr-defined]
+    hinted = queryset.all()
     setattr(hinted.query, ATTRIBUTE, hints_of(hinted.query) | added)
     return hinted
 

@@ -303,6 +303,9 @@ class TestStatements:
         assert [row.name for row in rows] == ["Ann"]
         assert sql.endswith(" OPTION (FAST 1)")
 
+    def test_a_manager_serves_as_well(self) -> None:
+        assert "WITH (NOLOCK)" in str(with_hints(Writer.objects, table="NOLOCK").query)
+
     def test_a_prefetch(self) -> None:
         volumes = with_hints(Volume.objects.all(), table="NOLOCK", query="RECOMPILE")
         with CaptureQueriesContext(connection) as queries:
