@@ -23,6 +23,7 @@ from sqlserver_standin.engine.statement_plans import StatementPlans
 from sqlserver_standin.engine.statement_statistics import COMPILE_TIME, EXECUTION_TIME, Clock
 from sqlserver_standin.errors import sql_error, text, unsupported
 from sqlserver_standin.events import (
+    Done,
     Event,
     Message,
     Parameter,
@@ -123,10 +124,12 @@ class Interpreter:
             handler = self._handlers.get(type(statement))
             if handler is None:
                 raise unsupported(type(statement).__name__, statement.line)
+            events = handler(statement, frame)
+            if not isinstance(statement, (st.Data, st.Declare)):
+                events = self._ended(events)
             if session.options.statistics_time or isinstance(statement, st.SetOption):
-                yield from self._timed(statement, frame, handler(statement, frame))
-            else:
-                yield from handler(statement, frame)
+                events = self._timed(statement, frame, events)
+            yield from events
         except PostgresError as error:
             failure = session.describe_failure(error, st.verb(statement))
             failure.line = statement.line
@@ -137,6 +140,18 @@ class Interpreter:
             yield from self._failed(error, statement, frame)
         else:
             session.last_error = 0
+
+    def _ended(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Each statement but a declaration ends with a DONE; without it the next error would be this one's answer.
+
+        https://learn.microsoft.com/openspecs/windows_protocols/ms-tds/3c06f110-98bd-4d5b-b836-b1ba66452cb7
+        """
+        last: Event | None = None
+        for last in events:
+            yield last
+        # Those of a procedure under NOCOUNT tell nothing and are left out.
+        if not isinstance(last, Done) and not (self._session.nesting and self._session.options.nocount):
+            yield Done()
 
     def _timed(self, statement: st.Statement, frame: Frame, events: Iterator[Event]) -> Iterator[Event]:
         """STATISTICS TIME: told after rows and their DONE, before the DONE of everything else."""
@@ -154,7 +169,7 @@ class Interpreter:
             self._session.clocks.pop()
         # SET STATISTICS TIME ON is the first statement that is told about, and OFF none any more.
         message: tuple[Event, ...] = ()
-        if self._session.options.statistics_time:
+        if self._session.options.statistics_time and not isinstance(statement, st.Declare):
             message = (clock.message(EXECUTION_TIME, statement.line, frame.procedure),)
         final = () if last is None else (last,)
         yield from (*final, *message) if answered_rows else (*message, *final)
@@ -281,7 +296,7 @@ class Interpreter:
                 pg_table = self._session.table_variable_name(item.name)
                 info = self._session.ddl.tables.create(item.table, pg_table)
                 assert info is not None
-                loaded = self._session.catalog.info("", pg_table)
+                loaded = self._session.catalog.table_variable(pg_table)
                 table = (loaded or info).to_table()
                 frame.tables[item.name] = Table(
                     "",
@@ -307,7 +322,6 @@ class Interpreter:
             frame.tables = {}
             for name in names:
                 self._session.link.execute(f"DROP TABLE IF EXISTS {name}")
-            self._session.schema_changed(local=True)
 
     def _set_variable(self, statement: st.SetVariable, frame: Frame) -> Iterator[Event]:
         self._evaluator.assign(statement.name, statement.value, frame, statement.operator)

@@ -188,6 +188,7 @@ _EXACT = _TABLE_SQL.format(condition="c.relname = $2::name AND n.nspname = $1::n
 _ANY_CASE = _TABLE_SQL.format(
     condition="lower(c.relname) = lower($2::text) AND lower(n.nspname) = lower($1::text)"
 )
+_TABLE_VARIABLE = _TABLE_SQL.format(condition="c.relnamespace = pg_my_temp_schema() AND c.relname = $1::name")
 _TEMPORARY = _TABLE_SQL.format(
     condition="c.relnamespace = pg_my_temp_schema() AND lower(c.relname) = lower($1::text)"
 )
@@ -236,6 +237,10 @@ class SessionCatalog:
             schema, name = "INFORMATION_SCHEMA", name.upper()
         values = (pg_name(schema), pg_name(name))
         return self._from_rows(self._rows(_EXACT, values) or self._rows(_ANY_CASE, values))
+
+    def table_variable(self, pg_table: str) -> TableInfo | None:
+        """The temporary table behind a table variable. Its name is used once, so it concerns nothing that is known."""
+        return self._from_rows(self._rows(_TABLE_VARIABLE, (pg_table,)))
 
     def info_by_id(self, object_id: int) -> TableInfo | None:
         """A table or view by its object_id."""

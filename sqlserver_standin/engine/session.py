@@ -317,7 +317,8 @@ class Session:
         if not local:
             self.instance.schema_changed(self._database.name)
         # Unless another session's change has come in between.
-        if (for_others or only_added_to is not None) and self._schema_version()[0] == before[0] + 1:
+        own = 0 if local else 1
+        if (for_others or only_added_to is not None) and self._schema_version()[0] == before[0] + own:
             self.catalog.still_holds(before, only_added_to)
 
     def set_setting(self, name: str, value: str) -> None:

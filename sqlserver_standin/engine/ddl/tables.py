@@ -90,7 +90,8 @@ class Tables(Definer):
         for constraint in constraints:
             if constraint.kind == "FOREIGN KEY":
                 self._constraints.add_foreign_key(table, constraint, "CREATE TABLE")
-        self._session.schema_changed(only_added_to=table)
+        if pg_table is None:
+            self._session.schema_changed(local=temporary, only_added_to=table)
         return table
 
     def add_elements(self, statement: st.AlterTableAdd) -> None:
