@@ -124,11 +124,11 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     return exporter
 
 
-def marked(exporter: InMemorySpanExporter) -> list[ReadableSpan]:
+def marked(exporter: InMemorySpanExporter, mark: str = MARK) -> list[ReadableSpan]:
     return [
         span
         for span in exporter.get_finished_spans()
-        if MARK in str((span.attributes or {}).get("db.query.text"))
+        if mark in str((span.attributes or {}).get("db.query.text"))
     ]
 
 
@@ -283,6 +283,43 @@ def test_a_swallowed_error_does_not_become_a_success(
         assert work() == []
     else:
         assert work() == ["first", "third"]
+
+
+DIGITS = ", ".join(f"({digit})" for digit in range(10))
+THOUSAND_ROWS = (
+    f"SELECT {MARK} REPLICATE('x', 500) AS [text] FROM (VALUES {DIGITS}) AS a(n)"
+    f" CROSS JOIN (VALUES {DIGITS}) AS b(n) CROSS JOIN (VALUES {DIGITS}) AS c(n)"
+)
+
+
+def test_rows_that_break_off(
+    faulty: Callable[..., DatabaseWrapper], control: Control, spans: InMemorySpanExporter
+) -> None:
+    """Beyond the first rows, which come with the statement: a transaction is run again, a statement is not."""
+    wrapper = faulty(statement=QUICK)
+
+    def read() -> int:
+        with wrapper.cursor() as cursor:
+            cursor.execute(THOUSAND_ROWS)
+            return len(cursor.fetchall())
+
+    control.cut(matching=MARK)
+    with pytest.raises(db.OperationalError) as caught:
+        read()
+    error = errors.describe(caught.value)
+    assert error is not None
+    assert error.error_class is errors.ErrorClass.CONNECTION_LOST
+    control.cut(matching=MARK)
+    assert retry_transaction(read, using=ALIAS) == 1000
+
+    failed, handled, worked = marked(spans, "REPLICATE")
+    for span in (failed, handled):
+        assert (span.attributes or {})["mssql.error.class"] == "connection_lost"
+    assert [span.status.status_code for span in (failed, handled, worked)] == [
+        StatusCode.ERROR,
+        StatusCode.UNSET,
+        StatusCode.UNSET,
+    ]
 
 
 CONNECT_ROWS = table(["fault", "exception", "number", "class", "span", "tried again"])

@@ -123,6 +123,10 @@ FORMS = {
     + "</target_data></row>",
     "rows without a root": f"<event name='other' timestamp='2026-05-04T03:02:01Z'/>\n{EVENT.format(GRAPH)}",
     "forbidden characters": GRAPH.replace("secret-1", "&#x1;\x02&#0;&#xD800;&#x110000;&#65;"),
+    "with the engine's own stack": GRAPH.replace(
+        "<executionStack>",
+        '<stackFrames><frame id="00" module="sqlmin" rva="0x1"/></stackFrames><executionStack>',
+    ),
     "wrapped": f"<report><rows><row>{GRAPH}</row></rows></report>",
     "namespace": GRAPH.replace("<deadlock>", '<deadlock xmlns="urn:x">'),
     "prefix": '<x:deadlock xmlns:x="urn:x">'
@@ -138,6 +142,7 @@ def test_every_form_gives_the_same_graph(form: str) -> None:
     assert graph.victims == ("p1",)
     assert graph.process("p2") is not None
     assert graph.objects == ("shop.dbo.t1", "shop.dbo.t2")
+    assert [len(process.frames) for process in graph.processes] == [1, 1]
 
 
 def test_rows_without_a_root_give_all_their_deadlocks() -> None:
