@@ -660,7 +660,9 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             return
         placeholders, params = self.assemble_as_sql(fields, rows)
         # VALUES of INSERT takes 1,000 rows (error 10738).
-        size = min(1000, max(1, self.connection.features.max_query_params // (max(map(len, params)) or 1)))
+        size = min(
+            1000, max(1, self.connection.features.max_query_params // (max(map(len, params), default=0) or 1))
+        )
         for start in range(0, number_of_rows, size):
             chunk = slice(start, start + size)
             yield _Source(
