@@ -61,6 +61,12 @@ class Collector:
         if record is not None and statement.returned_rows is not None:
             record["returned_rows"] = statement.returned_rows
 
+    def note_error(self, statement: Statement) -> None:
+        """Reading the results broke off."""
+        record = self._open.get(statement)
+        if record is not None:
+            record["error"] = _error(statement)
+
     def note_plan(self, statement: Statement) -> None:
         """A plan was taken."""
         record = self._open.get(statement)
@@ -94,9 +100,15 @@ class CollectingObserver(Observer):
         collector = _current.get()
         if collector is not None:
             collector.add(statement)
-            if not any(isinstance(other, DeadlockObserver) for other in statement.observers):
-                # The alias doesn't look for deadlock graphs by itself; it returns at once for anything else.
-                DeadlockObserver(InstrumentationConfig(), statement.connection).end(statement)
+            for deadlocks in _own_deadlock_observer(statement):
+                deadlocks.end(statement)
+
+    def fetch_failed(self, statement: Statement) -> None:
+        collector = _current.get()
+        if collector is not None:
+            collector.note_error(statement)
+            for deadlocks in _own_deadlock_observer(statement):
+                deadlocks.fetch_failed(statement)
 
     def close(self, statement: Statement) -> None:
         collector = _current.get()
@@ -119,6 +131,13 @@ class CollectingObserver(Observer):
 
 
 observer = CollectingObserver()
+
+
+def _own_deadlock_observer(statement: Statement) -> list[DeadlockObserver]:
+    """One, where the alias doesn't look for deadlock graphs by itself; it returns at once for anything else."""
+    if any(isinstance(other, DeadlockObserver) for other in statement.observers):
+        return []
+    return [DeadlockObserver(InstrumentationConfig(), statement.connection)]
 
 
 def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, Any]:
@@ -146,14 +165,8 @@ def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, 
         "plan_source": None,
         "explainable": plan_capture.can_be_estimated(statement.kind, statement.sql, statement.is_batch),
     }
-    error = statement.error
     if statement.exception is not None:
-        record["error"] = {
-            "number": error.number if error else None,
-            "class": error.error_class.value.replace("_", " ") if error else "",
-            "deadlock": error is not None and error.error_class is ErrorClass.DEADLOCK,
-            "message": error.message if error else str(statement.exception),
-        }
+        record["error"] = _error(statement)
     if statement.kind is not StatementKind.CONNECT:
         caller = statement.caller
         record["caller"] = (
@@ -163,6 +176,16 @@ def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, 
         )
         record["template"] = _template()
     return record
+
+
+def _error(statement: Statement) -> dict[str, Any]:
+    error = statement.error
+    return {
+        "number": error.number if error else None,
+        "class": error.error_class.value.replace("_", " ") if error else "",
+        "deadlock": error is not None and error.error_class is ErrorClass.DEADLOCK,
+        "message": error.message if error else str(statement.exception),
+    }
 
 
 def _relative(path: str) -> str:
