@@ -26,6 +26,7 @@ def seat() -> Iterator[Any]:
 
             class Meta:
                 app_label = "backend"
+                db_table = "theatre_seat"
 
     with connection.schema_editor() as editor:
         editor.create_model(Seat)
@@ -58,7 +59,7 @@ def test_composite_primary_keys(seat: Any) -> None:
     assert one.delete()[0] == 1
     assert seat.objects.filter(row="A").delete()[0] == 59
     with connection.cursor() as cursor:
-        assert connection.introspection.get_primary_key_columns(cursor, "backend_seat") == ["row", "number"]
+        assert connection.introspection.get_primary_key_columns(cursor, "theatre_seat") == ["row", "number"]
 
 
 def test_index_together_in_old_migrations() -> None:
