@@ -104,7 +104,8 @@ class Session:
     def follow_database(self) -> None:
         """Learn which database USE has led to, in the application's own SQL. The driver keeps count of it: it asks
         nothing of the server (https://learn.microsoft.com/sql/odbc/reference/syntax/sqlgetinfo-function)."""
-        self.info.database = self.driver.getinfo(pyodbc.SQL_DATABASE_NAME) or self.info.database
+        with contextlib.suppress(pyodbc.Error):
+            self.info.database = self.driver.getinfo(pyodbc.SQL_DATABASE_NAME) or self.info.database
 
     def end_use(self) -> None:
         """Leave nothing open, so that somebody else can use the session after a reset: it would invalidate what
