@@ -45,7 +45,7 @@ class Site:
         if self.cookies:
             request.add_header("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items()))
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=110) as response:
                 data, status, headers = response.read(), response.status, response.headers
         except urllib.error.HTTPError as error:
             data, status, headers = error.read(), error.code, error.headers

@@ -58,7 +58,7 @@ def demo(environment: dict[str, str]) -> Iterator[str]:
         pytest.fail("the demo did not start:\n" + "".join(seen))
     yield opened.group(1)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "Stopped." in output
 
@@ -67,7 +67,7 @@ def demo(environment: dict[str, str]) -> Iterator[str]:
 def shadow(browser: webdriver.Chrome):
     """Find an element inside the toolbar's shadow root, waiting for it."""
 
-    def find(selector: str, seconds: float = 20):
+    def find(selector: str, seconds: float = 60):
         return WebDriverWait(browser, seconds).until(
             lambda driver: driver.execute_script(SHADOW, selector), f"nothing matches {selector}"
         )
@@ -86,7 +86,7 @@ def _complaints(browser: webdriver.Chrome) -> list[str]:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 60)
+@pytest.mark.timeout(START_SECONDS + 300)
 def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, browser: webdriver.Chrome, shadow) -> None:
     _open_panel(browser, shadow, f"{demo}/orders/")
     assert browser.find_element(By.TAG_NAME, "h1").text == "Orders"
@@ -137,7 +137,7 @@ def _open_plan(browser: webdriver.Chrome, shadow, words: str) -> None:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 60)
+@pytest.mark.timeout(START_SECONDS + 300)
 def test_the_order_lists_loops_are_named_with_their_line(
     demo: str, browser: webdriver.Chrome, shadow
 ) -> None:
@@ -149,7 +149,7 @@ def test_the_order_lists_loops_are_named_with_their_line(
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 60)
+@pytest.mark.timeout(START_SECONDS + 300)
 def test_the_reports_actual_plan_has_estimated_and_actual_rows(
     demo: str, browser: webdriver.Chrome, shadow
 ) -> None:
@@ -166,7 +166,7 @@ def test_the_reports_actual_plan_has_estimated_and_actual_rows(
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 60)
+@pytest.mark.timeout(START_SECONDS + 300)
 def test_a_missing_index_that_is_made_is_used_by_the_next_plan(
     demo: str, environment: dict[str, str], browser: webdriver.Chrome, shadow
 ) -> None:
@@ -198,12 +198,12 @@ def _manage(environment: dict[str, str], code: str) -> None:
         cwd=ROOT,
         env=environment,
         check=True,
-        timeout=60,
+        timeout=240,
     )
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 60)
+@pytest.mark.timeout(START_SECONDS + 300)
 def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdriver.Chrome, shadow) -> None:
     browser.get(f"{demo}/stock/")
     browser.find_element(By.NAME, "retry").click()
@@ -218,7 +218,7 @@ def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdr
             driver.execute_script("arguments[0].click()", shadow("form[action$='/deadlock/'] button"))
         return drawing
 
-    drawing = WebDriverWait(browser, 40, poll_frequency=1).until(drawn, "the deadlock's graph did not come")
+    drawing = WebDriverWait(browser, 120, poll_frequency=1).until(drawn, "the deadlock's graph did not come")
     words = browser.execute_script("return arguments[0].textContent", drawing)
     assert "victim: rolled back" in words
     assert "UPDATE [shop_stock]" in words
@@ -227,13 +227,19 @@ def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdr
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 60)
+@pytest.mark.timeout(START_SECONDS + 300)
 def test_the_traces_page_draws_the_request_that_came_before(demo: str, browser: webdriver.Chrome) -> None:
     browser.get(f"{demo}/reports/sales/")
     assert len(browser.find_elements(By.CSS_SELECTOR, ".bars tbody tr")) > 20
-    browser.get(f"{demo}/traces/")
+
+    def listed(driver: webdriver.Chrome):
+        """The link to the trace; on a slow machine the spans may arrive after the page was made."""
+        driver.get(f"{demo}/traces/")
+        return driver.find_elements(By.PARTIAL_LINK_TEXT, "reports/sales")
+
+    (link, *_) = WebDriverWait(browser, 60, poll_frequency=1).until(listed, "the trace did not come")
     _screenshot(browser, "traces")
-    browser.find_element(By.PARTIAL_LINK_TEXT, "reports/sales").click()
+    link.click()
     rows = browser.find_elements(By.CSS_SELECTOR, "details.span")
     assert len(rows) >= 4
     rows[1].click()

@@ -32,7 +32,7 @@ def test_a_refused_plan_connection_fails_no_query_and_is_told_once(
             for number in range(20):
                 cursor.execute(f"SELECT %s + {number} FROM dbo.work", [number])
                 cursor.fetchall()
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not caplog.records and time.monotonic() < deadline:
                 time.sleep(0.1)
             time.sleep(1)
