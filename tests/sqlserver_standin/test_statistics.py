@@ -148,11 +148,11 @@ ORDERS: list[tuple[str, str, list[Any]]] = [
     ("IO", "SELECT 1", ["1 rows", "done 1"]),
     ("TIME", "SELECT id FROM book WHERE id = 1", [3613, "1 rows", "done 1", 3612]),
     ("TIME", "UPDATE note SET n = 1", [3613, 3612, "done 1"]),
-    ("TIME", "DECLARE @a int; SET @a = 1; SELECT @a", [3613, 3612, 3612, "1 rows", "done 1", 3612]),
-    ("TIME", "EXEC sp_executesql N'SELECT 1'", [3613, 3613, "1 rows", "done 1", 3612, 3612]),
+    ("TIME", "DECLARE @a int; SET @a = 1; SELECT @a", [3613, 3612, "done", "1 rows", "done 1", 3612]),
+    ("TIME", "EXEC sp_executesql N'SELECT 1'", [3613, 3613, "1 rows", "done 1", 3612, "done", 3612]),
     ("IO, TIME", "SELECT id FROM book WHERE id = 1; DELETE FROM note WHERE n = 1",
      [3613, "1 rows", "done 1", 3615, 3612, 3615, 3612, "done 0"]),
-    ("IO, TIME", "SET STATISTICS TIME, IO OFF; SELECT 1", [3613, "1 rows", "done 1"]),
+    ("IO, TIME", "SET STATISTICS TIME, IO OFF; SELECT 1", [3613, "done", "1 rows", "done 1"]),
 ]  # fmt: skip
 
 

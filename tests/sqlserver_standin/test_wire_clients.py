@@ -239,6 +239,24 @@ def test_mars_reads_and_writes_within_one_transaction(server: Server) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize(
+    "first", ["PRINT 'said'", "USE tempdb", "RAISERROR('said', 10, 1)", "SET NOCOUNT ON"]
+)
+def test_an_error_after_a_message_is_the_next_statements(server: Server, first: str) -> None:
+    connection = _odbc("no")(server)
+    cursor = connection.cursor()
+    if first.startswith("SET"):
+        with pytest.raises(Exception, match="Invalid object name 'nowhere'"):
+            cursor.execute(f"{first}; SELECT * FROM nowhere")
+    else:
+        # As with SQL Server: the driver answers with the message, and with the error when more results are asked for.
+        cursor.execute(f"{first}; SELECT * FROM nowhere")
+        assert cursor.messages
+        with pytest.raises(Exception, match="Invalid object name 'nowhere'"):
+            cursor.nextset()
+    connection.close()
+
+
 def test_arrays_of_parameters_are_inserted(server: Server) -> None:
     connection = _odbc("no")(server)
     connection.execute("CREATE TABLE #array (number int NOT NULL, name nvarchar(20))")
