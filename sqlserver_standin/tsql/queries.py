@@ -709,10 +709,11 @@ class QueryTranslator(ExpressionTranslator):
             output = outputs[index]
             if output.value.type.name in _UNSORTABLE:
                 self._unsortable()
+            keys = _sort_keys(output.value)
             # After DISTINCT, PostgreSQL sorts by what is selected and nothing else.
-            if select.distinct or sort_language(output.value.type.collation) is None:
-                return [str(index + 1)], output.value.nullable, output.key
-            return _sort_keys(output.value), output.value.nullable, output.key
+            if select.distinct or len(keys) == 1:
+                keys = [str(index + 1)]
+            return keys, output.value.nullable, output.key
         if select.distinct:
             raise SqlError(
                 145,
@@ -1082,7 +1083,9 @@ def _json_object(tree: dict[str, Any]) -> str:
 
 
 def _sort_keys(value: Value) -> list[str]:
-    """The value itself, behind what puts it into its language's order."""
+    """The value itself, behind what puts it into its type's or its language's order."""
+    if value.type.name == "uniqueidentifier":
+        return [f"sys.order_of_uniqueidentifier({value.sql})", value.sql]
     language = sort_language(value.type.collation)
     if language is None:
         return [value.sql]

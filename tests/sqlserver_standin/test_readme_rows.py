@@ -283,8 +283,10 @@ DIFFERENT: dict[str, Claim] = {
     "order of text": "test_words_come_in_the_order_of_the_collation",
     "order of `uniqueidentifier`": (
         "SELECT u FROM (VALUES (CAST('00000001-0000-0000-0000-000000000000' AS uniqueidentifier)), "
-        "(CAST('00000000-0000-0000-0000-000000000001' AS uniqueidentifier))) AS t (u) ORDER BY u",
-        [[(uuid.UUID(int=1),), (uuid.UUID("00000001-0000-0000-0000-000000000000"),)]],
+        "(CAST('00000000-0000-0000-0000-000000000001' AS uniqueidentifier))) AS t (u) ORDER BY u; "
+        "SELECT IIF(CAST('00000001-0000-0000-0000-000000000000' AS uniqueidentifier) > "
+        "CAST('00000000-0000-0000-0000-000000000001' AS uniqueidentifier), 1, 0)",
+        [[(uuid.UUID("00000001-0000-0000-0000-000000000000"),), (uuid.UUID(int=1),)], [(1,)]],
     ),
     "rows without ORDER BY": (
         "CREATE TABLE heap (id int PRIMARY KEY); INSERT INTO heap VALUES (2), (1); SELECT id FROM heap",

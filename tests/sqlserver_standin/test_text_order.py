@@ -1,4 +1,4 @@
-"""The order of text: Windows' word sort, by the family and the language of the collation."""
+"""The order of text (Windows' word sort, by the family and the language of the collation) and of uniqueidentifier."""
 
 from __future__ import annotations
 
@@ -140,3 +140,28 @@ def test_an_index_finds_what_it_holds_in_that_order(client: Client) -> None:
             )
             == number + 1
         )
+
+
+def test_a_uniqueidentifier_is_sorted_by_its_last_group_first(client: Client) -> None:
+    # Each digit that counts more than the one before: the order of SqlGuid.CompareTo().
+    digits = [
+        "01000000-0000-0000-0000-000000000000",
+        "00000001-0000-0000-0000-000000000000",
+        "00000000-0100-0000-0000-000000000000",
+        "00000000-0001-0000-0000-000000000000",
+        "00000000-0000-0100-0000-000000000000",
+        "00000000-0000-0001-0000-000000000000",
+        "00000000-0000-0000-0001-000000000000",
+        "00000000-0000-0000-0100-000000000000",
+        "00000000-0000-0000-0000-000000000001",
+        "00000000-0000-0000-0000-010000000000",
+    ]
+    client.events("CREATE TABLE keyed (u uniqueidentifier NULL, n int)")
+    for number, value in reversed(list(enumerate(digits))):
+        client.events(f"INSERT INTO keyed VALUES ('{value}', {number})")
+    client.events("INSERT INTO keyed VALUES (NULL, -1)")
+    expected = [(number,) for number in range(-1, len(digits))]
+    assert client.rows("SELECT n FROM keyed ORDER BY u") == expected
+    assert client.rows("SELECT n FROM keyed ORDER BY u DESC") == expected[::-1]
+    assert [str(u) for (u,) in client.rows("SELECT u FROM keyed WHERE u IS NOT NULL ORDER BY u")] == digits
+    assert client.rows("SELECT n - ROW_NUMBER() OVER (ORDER BY u) FROM keyed ORDER BY n") == [(-2,)] * 11

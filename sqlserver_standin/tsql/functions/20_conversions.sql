@@ -380,3 +380,9 @@ BEGIN
     RETURN decode((SELECT string_agg(lpad(to_hex(part), 8, '0'), '' ORDER BY place)
                    FROM unnest(h) WITH ORDINALITY AS u(part, place)), 'hex');
 END $$;
+
+-- SQL Server compares the last group first, and the bytes of the first three groups from the right:
+-- https://learn.microsoft.com/dotnet/framework/data/adonet/sql/comparing-guid-and-uniqueidentifier-values
+CREATE FUNCTION sys.order_of_uniqueidentifier(value uuid) RETURNS bytea
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN substring(uuid_send(value), 11, 6) || substring(uuid_send(value), 9, 2) || reverse(substring(uuid_send(value), 1, 8));
