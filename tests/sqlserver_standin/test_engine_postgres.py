@@ -34,7 +34,9 @@ def test_another_version_starts_afresh(tmp_path: Path, monkeypatch: pytest.Monke
     data = tmp_path / "data"
     instance = Instance(data, password="x")
     try:
-        Client(instance.login(user="sa", password="x")).events("CREATE DATABASE kept; USE kept; CREATE TABLE t (a int)")
+        Client(instance.login(user="sa", password="x")).events(
+            "CREATE DATABASE kept; USE kept; CREATE TABLE t (a int)"
+        )
     finally:
         instance.close()
     newer = tmp_path / "99_newer.sql"

@@ -100,9 +100,7 @@ def test_without_view_server_state_a_login_sees_its_own_session_only(client: Cli
 
 
 def test_has_perms_by_name_knows_objects(client: Client, reader: Client) -> None:
-    question = (
-        "SELECT HAS_PERMS_BY_NAME('secret', 'OBJECT', 'SELECT'), HAS_PERMS_BY_NAME('dbo.secret', 'OBJECT', 'INSERT')"
-    )
+    question = "SELECT HAS_PERMS_BY_NAME('secret', 'OBJECT', 'SELECT'), HAS_PERMS_BY_NAME('dbo.secret', 'OBJECT', 'INSERT')"
     assert reader.rows(question) == [(0, 0)]
     client.events("GRANT SELECT ON secret TO reader")
     assert reader.rows(question) == [(1, 0)]
@@ -123,11 +121,16 @@ def test_has_perms_by_name_knows(client: Client, reader: Client) -> None:
     assert client.rows(question) == [(1, "sa", "dbo")]
 
 
-def test_threads_of_an_application_may_have_more_sessions_than_postgresql_usually_takes(client: Client) -> None:
+def test_threads_of_an_application_may_have_more_sessions_than_postgresql_usually_takes(
+    client: Client,
+) -> None:
     instance = client.session.instance
     sessions = [instance.login(user="sa", password="x") for _ in range(210)]
     try:
-        assert Client(sessions[-1]).value("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE is_user_process = 1") > 210
+        assert (
+            Client(sessions[-1]).value("SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE is_user_process = 1")
+            > 210
+        )
     finally:
         for session in sessions:
             session.close()

@@ -134,7 +134,9 @@ def server() -> Iterator[StandIn]:
     with StandIn() as server:
         connection = connect(server)
         connection.execute("CREATE TABLE seed (n int, t nvarchar(300))")
-        connection.execute("INSERT INTO seed SELECT value, REPLICATE(N'x', 200) FROM GENERATE_SERIES(1, 2000)")
+        connection.execute(
+            "INSERT INTO seed SELECT value, REPLICATE(N'x', 200) FROM GENERATE_SERIES(1, 2000)"
+        )
         connection.close()
         yield server
 
