@@ -100,7 +100,10 @@ def test_without_view_server_state_a_login_sees_its_own_session_only(client: Cli
 
 
 def test_has_perms_by_name_knows_objects(client: Client, reader: Client) -> None:
-    question = "SELECT HAS_PERMS_BY_NAME('secret', 'OBJECT', 'SELECT'), HAS_PERMS_BY_NAME('dbo.secret', 'OBJECT', 'INSERT')"
+    question = (
+        "SELECT HAS_PERMS_BY_NAME('secret', 'OBJECT', 'SELECT'), "
+        "HAS_PERMS_BY_NAME('dbo.secret', 'OBJECT', 'INSERT')"
+    )
     assert reader.rows(question) == [(0, 0)]
     client.events("GRANT SELECT ON secret TO reader")
     assert reader.rows(question) == [(1, 0)]
