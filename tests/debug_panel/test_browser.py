@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -81,7 +81,7 @@ class Page:
         """What ``condition`` gives at last. The page's script replaces elements while the condition looks at them."""
         deadline = time.monotonic() + seconds
         while True:
-            with contextlib.suppress(StaleElementReferenceException):
+            with contextlib.suppress(StaleElementReferenceException, NoSuchElementException, IndexError):
                 if result := condition():
                     return result
             assert time.monotonic() < deadline, "the page did not come to it"
@@ -156,6 +156,10 @@ def test_the_plan_is_drawn_and_explains_itself(page: Page) -> None:
     page.open_plan()
     operators = page.all("[data-mssql-operator]")
     assert len(operators) == 6
+    drawing = page.one("[data-mssql-canvas] svg")
+    own_width = float(str(drawing.get_dom_attribute("viewBox")).split()[2])
+    # As much smaller as the window demands, but never too small to read.
+    assert 0.75 <= drawing.size["width"] / own_width < 1
     # It opens with the operator that takes most.
     shares = [float(share.text.strip("<%")) for share in page.all("[data-mssql-operator] .sp-share")]
     (chosen,) = page.all("[data-mssql-operator][aria-pressed]")
@@ -301,16 +305,19 @@ def test_an_earlier_request_is_seen_through_the_history(page: Page) -> None:
     page.driver.get(page.site.url + "quiet/")
     page.wait(lambda: page.all("a.HistoryPanel"))
     page.click("a.HistoryPanel")
-    page.wait(lambda: page.all("#djdtHistoryRequests button.switchHistory, .switchHistory"))
-    earlier = next(
-        row
-        for row in page.all("tr[data-request-id]")
-        if {"/", "Switch"} <= set(str(row.get_attribute("innerText")).split())
-    )
-    page.driver.execute_script("arguments[0].querySelector('.switchHistory').click()", earlier)
+
+    def switched() -> bool:
+        """Whether the toolbar took the click: its script marks the row at once, but comes some time after the row."""
+        for row in page.all("tr[data-request-id]"):
+            if {"/", "Switch"} <= set(str(row.get_attribute("innerText")).split()):
+                page.driver.execute_script("arguments[0].querySelector('.switchHistory').click()", row)
+                return "djdt-highlighted" in str(row.get_attribute("class"))
+        return False
+
+    page.wait(switched)
     page.wait(lambda: "13 queries" in page.one("#djdt-SQLServerPanel").text)
     page.click("a.SQLServerPanel")
-    page.wait(lambda: len(page.all("[data-mssql-statement]")) == 17)
+    page.wait(lambda: len(page.all("[data-mssql-statement]")) == 17 and page.styled())
     page.open_plan()
     assert page.all("[data-mssql-operator]")
 

@@ -165,15 +165,11 @@ function begin(canvas) {
     const share = (operator) => parseFloat(operator?.querySelector(".sp-share").textContent) || 0;
     const operators = [...canvas.querySelectorAll("[data-mssql-operator]")];
     const greatest = operators.reduce((one, other) => (share(other) > share(one) ? other : one), operators[0]);
+    zoom(canvas, "first");
     if (greatest) {
         choose(greatest);
+        bringIntoView(greatest, canvas);
     }
-    requestAnimationFrame(() => {
-        zoom(canvas, "first");
-        if (greatest) {
-            bringIntoView(greatest, canvas);
-        }
-    });
 }
 
 // Within the canvas alone: scrollIntoView would move the page as well.
