@@ -15,21 +15,22 @@ Value = str | int | float | bool
 Attributes = dict[str, Value]
 
 
-_REMEMBERED = 512
-"""Sets of attributes that a connection keeps; summaries are few, but nothing bounds them."""
+_REMEMBERED = 256
+_REMEMBERED_LENGTH = 4_096
+"""How many texts a connection keeps the attributes of, and how long they may be: a megabyte at most."""
 
 
 class ConnectionAttributes:
     """The attributes of one connection, made again only when its namespace changes: by the login, which tells the
     instance, or by USE."""
 
-    __slots__ = ("_connection", "_known", "_namespace", "_with_operation")
+    __slots__ = ("_connection", "_known", "_namespace", "_of_queries")
 
     def __init__(self, connection: ConnectionInfo) -> None:
         self._connection = connection
         self._namespace: str | None = None
         self._known: Attributes = {}
-        self._with_operation: dict[tuple[str, str | None], Attributes] = {}
+        self._of_queries: dict[str, Attributes] = {}
 
     def copy(self) -> Attributes:
         """For spans and metrics: without the session, which would make each connection a time series of its own."""
@@ -37,19 +38,18 @@ class ConnectionAttributes:
         return self._known.copy()
 
     def with_operation(self, statement: Statement) -> Mapping[str, Value]:
-        """The same with what was asked for: made once for statements that are alike, so it is not to be changed."""
+        """The same with what was asked for. It is not to be changed: equal queries share it."""
         namespace = self._connection.namespace
         if namespace != self._namespace:
             self._refresh(namespace)
-        key = (statement.text.summary, statement.procedure)
-        attributes = self._with_operation.get(key)
-        if attributes is None:
+        attributes = self._of_queries.get(statement.sql)
+        if attributes is None or statement.kind is not StatementKind.QUERY:
             attributes = self._known.copy()
             add_operation(attributes, statement)
-            if statement.kind is not StatementKind.CONNECT:
-                if len(self._with_operation) >= _REMEMBERED:
-                    self._with_operation.clear()
-                self._with_operation[key] = attributes
+            if statement.kind is StatementKind.QUERY and len(statement.sql) <= _REMEMBERED_LENGTH:
+                if len(self._of_queries) >= _REMEMBERED:
+                    self._of_queries.clear()
+                self._of_queries[statement.sql] = attributes
         return attributes
 
     def _refresh(self, namespace: str) -> None:
@@ -64,7 +64,7 @@ class ConnectionAttributes:
             if info.server_port is not None and info.server_port != semconv.DEFAULT_PORT:
                 known[semconv.SERVER_PORT] = info.server_port
         self._known, self._namespace = known, namespace
-        self._with_operation.clear()
+        self._of_queries.clear()
 
     @property
     def for_events(self) -> Attributes:
