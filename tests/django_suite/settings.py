@@ -22,7 +22,6 @@ def _database(name: str) -> dict[str, Any]:
 
 _name = os.environ.get("MSSQL_DATABASE", "django")
 DATABASES = {"default": _database(_name), "other": _database(f"{_name}_other")}
-DATABASE_ROUTERS = ["tests.django_suite.router.Router"]
 DEFAULT_AUTO_FIELD = "django.db.models." + ("BigAutoField" if django.VERSION >= (6, 0) else "AutoField")
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SECRET_KEY = "django_tests_secret_key"
