@@ -373,9 +373,13 @@ class Procedures:
         sql = str(given.get("tsql") or "")
         session = self._session
         types: dict[str, SqlType] = {}
+        context = session.context({})
         for each in parse_batch(sql):
-            if isinstance(each, st.Data):
-                types |= dict(session.translator.undeclared_parameters(each.node, session.context({})))
+            if isinstance(each, st.SetIdentityInsert):
+                # Nothing is executed here, but what follows in the batch may name the identity column.
+                context.identity_insert = session.ddl.table(each.table, 1088).qualified if each.on else None
+            elif isinstance(each, st.Data):
+                types |= dict(session.translator.undeclared_parameters(each.node, context))
         # In the order and spelling of the text.
         spelled = {token.value: token.text for token in reversed(tokenize(sql)) if token.value in types}
         ordered = [(text, types[name]) for name, text in reversed(spelled.items())]

@@ -172,3 +172,11 @@ def test_odbcs_catalog_procedures_describe_tables(client: Client) -> None:
         "EXEC sp_describe_undeclared_parameters N'UPDATE child SET kind = @P1 WHERE id = @P2'"
     )
     assert [(row[1].lower(), row[3]) for row in described] == [("@p1", "char(3)"), ("@p2", "bigint")]
+
+
+def test_parameters_are_described_for_an_insert_into_an_identity_column(client: Client) -> None:
+    sql = "SET IDENTITY_INSERT parent ON; INSERT INTO parent (id, Code) VALUES (@P1, @P2)"
+    described = client.rows(f"EXEC sp_describe_undeclared_parameters N'{sql}'")
+    assert [row[3] for row in described] == ["int", "nvarchar(20)"]
+    # It was described, not executed.
+    assert client.error("INSERT INTO parent (id, Code) VALUES (70, N'c')")[0] == 544
