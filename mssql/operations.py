@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 type_params = Sequence[Any]
 
 _FOREIGN_KEYS = """\
-SELECT OBJECT_SCHEMA_NAME(parent_object_id), OBJECT_NAME(parent_object_id),
-    OBJECT_SCHEMA_NAME(referenced_object_id), OBJECT_NAME(referenced_object_id), SCHEMA_NAME()
-FROM sys.foreign_keys WHERE is_ms_shipped = 0"""
+SELECT s.name, t.name, rs.name, r.name, SCHEMA_NAME()
+FROM sys.foreign_keys AS k
+JOIN sys.tables AS t ON t.object_id = k.parent_object_id JOIN sys.schemas AS s ON s.schema_id = t.schema_id
+JOIN sys.tables AS r ON r.object_id = k.referenced_object_id JOIN sys.schemas AS rs ON rs.schema_id = r.schema_id
+WHERE k.is_ms_shipped = 0"""
 
 BINARY_PLACEHOLDER = "CONVERT(varbinary(max), %s)"
 """A NULL travels as nvarchar, which converts to varbinary only when told to."""
