@@ -265,6 +265,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
                 "schema.tests.SchemaTests.test_func_index_collate_f_ordered",
                 "schema.tests.SchemaTests.test_func_unique_constraint_collate",
             },
+            "The filter of an index takes no LIKE.": {
+                "schema.tests.SchemaTests.test_unique_constraint_nulls_distinct_condition",
+            },
             "Counts the indexes for LIKE that PostgreSQL makes beside unique ones.": {
                 "indexes.tests.SchemaIndexesTests.test_alter_field_unique_false_removes_deferred_sql",
             },
