@@ -22,7 +22,7 @@ FLAG_REASONS = {
     "supports_index_on_text_field": "nvarchar(max) cannot be a key column (error 1919).",
     "supports_logical_xor": "There is no XOR of conditions; Django writes it in AND and OR.",
     "supports_json_negative_indexing": "JSON paths count from the front.",
-    "supports_no_precision_decimalfield": "decimal always has a precision: where none is given, 18 digits and no decimals.",
+    "supports_no_precision_decimalfield": "decimal always has a precision: 18 digits where none is given.",
     "supports_regex_backreferencing": "REGEXP_LIKE has no back references.",
     "supports_uuid7_function": "NEWID() makes UUIDs of version 4.",
     "supports_uuid7_function_shift": "NEWID() makes UUIDs of version 4.",
