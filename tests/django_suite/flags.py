@@ -24,6 +24,7 @@ FLAG_REASONS = {
     "supports_json_negative_indexing": "JSON paths count from the front.",
     "supports_no_precision_decimalfield": "decimal always has a precision: 18 digits where none is given.",
     "supports_regex_backreferencing": "REGEXP_LIKE has no back references.",
+    "supports_tuple_comparison_against_subquery": "On; a class of tests switches it off, to see Django's fallback.",
     "supports_uuid7_function": "NEWID() makes UUIDs of version 4.",
     "supports_uuid7_function_shift": "NEWID() makes UUIDs of version 4.",
     "supports_timezones": "DateTimeField is datetime2 where USE_TZ is off, as in these tests; with USE_TZ it is "
