@@ -149,6 +149,7 @@ class Link:
         # What has to be run again if the open savepoint is rolled back; None when that is not possible.
         self._since_savepoint: list[Sequence[str]] | None = None
         self._undo_settings = False
+        self._rows_in_chunks = False
         self.in_transaction = False
         self.transformer = Transformer(self.connection)
         self._readable = select.poll()
@@ -399,6 +400,7 @@ class Link:
                         failure = self._failure(result, command.sql)
             if failure is None:
                 self._pg.set_chunked_rows_mode(ROWS_AT_ONCE)
+                self._rows_in_chunks = not pipelined
             while (result := self._next_result()) is not None:
                 if result.status in _ROWS:
                     yield result
@@ -446,6 +448,12 @@ class Link:
         pg.enter_pipeline_mode()
         sent: list[_Sent] = []
         try:
+            if self._rows_in_chunks:
+                # libpq lets the first command of a pipeline inherit the mode of a query that was sent alone before
+                # (pqAppendCmdQueueEntry() does not reset it, fe-exec.c): let it be one without rows.
+                pg.send_close_prepared(b"none")
+                sent.append(_Sent("", None))
+                self._rows_in_chunks = False
             for prepared in (self._statements, self._lasting):
                 for name in prepared.abandoned:
                     pg.send_close_prepared(name)

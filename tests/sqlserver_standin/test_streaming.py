@@ -210,3 +210,18 @@ def test_two_large_results_are_read_in_turns_under_mars(server: StandIn) -> None
         assert one.fetchone()[0] == number
         assert two.fetchone()[0] == number
     connection.close()
+
+
+def test_a_statement_behind_a_lock_follows_a_result_in_parts(server: StandIn) -> None:
+    """HOLDLOCK takes a lock first: the two commands must not inherit that the result before came in parts."""
+    connection = connect(server)
+    connection.execute("CREATE TABLE seat (id int PRIMARY KEY, taken int); INSERT INTO seat VALUES (1, 1)")
+    assert connection.execute("SELECT 5").fetchval() == 5
+    merge = (
+        "MERGE seat WITH (HOLDLOCK) AS t USING (VALUES (1, 0)) AS s (id, taken) ON t.id = s.id "
+        "WHEN MATCHED THEN UPDATE SET taken = s.taken WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.taken);"
+    )
+    assert connection.execute(merge).rowcount == 1
+    assert connection.execute("SELECT taken FROM seat").fetchval() == 0
+    connection.execute("DROP TABLE seat")
+    connection.close()
