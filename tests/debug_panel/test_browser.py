@@ -273,7 +273,8 @@ def test_the_plan_is_downloaded(page: Page, tmp_path: Path) -> None:
     page.open_plan()
     page.click("[data-mssql-download]")
     file = tmp_path / "statement-1.sqlplan"
-    page.wait(file.exists)
+    # Chromium holds the name with an empty file until the download is whole, and then moves it there.
+    page.wait(lambda: file.exists() and file.stat().st_size)
     assert file.read_bytes().decode("utf-16").startswith("<ShowPlanXML")
     assert page.one("[data-mssql-plan-view]").is_displayed()
 
