@@ -99,6 +99,13 @@ def _label_statements(request: pytest.FixtureRequest) -> None:
             running.standin.control.label(request.node.nodeid)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run a failed browser test once more, named in the summary: Chromium itself may crash or stall."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure where CI must have what the test wants."""
