@@ -225,6 +225,7 @@ class Dialogue:
         """From here on the watcher leaves this connection alone. Says whether it saw an attention."""
         with self._line.reading:
             self.running = None
+            self.session.forget_cancel()
             attention, self._attention = self._attention, False
         return attention
 

@@ -66,6 +66,13 @@ def duplicate_values(detail: str) -> str:
     return ", ".join("<NULL>" if value == "null" else value for value in match["values"].split(", "))
 
 
+def session_lost() -> SqlError:
+    """Another session ended this one, or PostgreSQL did."""
+    return SqlError(
+        596, "Cannot continue the execution because the session is in the kill state.", severity=21
+    )
+
+
 class Failures:
     """Maps the failures of one session; it may ask the catalog, so the failed statement must be undone before."""
 
@@ -115,11 +122,7 @@ class Failures:
             case "22P02":
                 return self._invalid_text(error)
             case "08006" | "57P01" | "57P02":
-                return SqlError(
-                    596,
-                    "Cannot continue the execution because the session is in the kill state.",
-                    severity=21,
-                )
+                return session_lost()
             case "54001":
                 return SqlError(
                     8631,

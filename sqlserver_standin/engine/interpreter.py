@@ -114,8 +114,7 @@ class Interpreter:
     def run(self, statement: st.Statement, frame: Frame) -> Iterator[Event]:
         """One statement. An error that ends the statement only is yielded, one that ends the batch is raised."""
         session = self._session
-        if session.cancelled:
-            raise sql_error(3617)
+        session.check_cancelled()
         if isinstance(statement, _CONTROL):
             yield from self._control(statement, frame)
             return
@@ -200,7 +199,7 @@ class Interpreter:
                     session.release_locks_of_victim()
             raise error
         yield from reported
-        if ends_transaction and error.number != 3617:
+        if ends_transaction and error.number != 3617 and error.severity < 20:
             yield from session.roll_back_after_error()
         if ends_batch or error.number == 3617:
             error._ends = True  # type: ignore[attr-defined]
@@ -448,8 +447,7 @@ class Interpreter:
         if match is None:
             raise sql_error(148, value, "WAITFOR")
         hours, minutes, seconds = (float(part or 0) for part in match.groups())
-        if self._session.wait(hours * 3600 + minutes * 60 + seconds):
-            raise sql_error(3617)
+        self._session.wait(hours * 3600 + minutes * 60 + seconds)
         return
         yield
 

@@ -11,6 +11,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,8 @@ import psycopg
 logger = logging.getLogger("sqlserver_standin.postgres")
 
 SUPERUSER = "standin"
-START_TIMEOUT = 30.0
+START_TIMEOUT = 180.0
+"""A busy machine may be slow; PostgreSQL that can't start ends by itself, at once."""
 
 MOST_CONNECTIONS = 1000
 
@@ -173,6 +175,9 @@ class Postgres:
 
     def start(self) -> None:
         """Start, after clearing away what a killed predecessor left."""
+        # libpq would take from them what a connection string leaves open: a port, a time zone, options.
+        for variable in _libpq_variables():
+            del os.environ[variable]
         self.data.mkdir(parents=True, exist_ok=True)
         self._take_lock()
         try:
@@ -233,8 +238,7 @@ class Postgres:
             raise PostgresError(f"{program} of the embedded PostgreSQL failed:\n{output}")
 
     def _environment(self) -> dict[str, str]:
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "LC_"))}
-        return kept | {"LC_ALL": "C", "TZ": "UTC"}
+        return {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
 
     def _initialise(self) -> None:
         # Made beside its final place and renamed, so that a start that was interrupted leaves no half cluster.
@@ -287,10 +291,30 @@ class Postgres:
                     raise
                 time.sleep(0.1)
 
+    def _make_socket_directory(self) -> Path:
+        """Beside the cluster, so that it goes with the data even when nobody is left to remove it.
+
+        Elsewhere where that can't be: a socket's path may have 107 bytes at most, and some file systems have none.
+        """
+        beside = self.data / "sockets"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(mode=0o700)
+        if _holds_sockets(beside):
+            return beside
+        beside.rmdir()
+        for parent in (None, "/tmp"):
+            directory = Path(tempfile.mkdtemp(prefix="standin-", dir=parent))
+            if _holds_sockets(directory):
+                return directory
+            directory.rmdir()
+        raise PostgresError(
+            f"No directory takes PostgreSQL's socket: neither {self.data} nor {tempfile.gettempdir()} nor /tmp. "
+            "Set TMPDIR to one with a short path."
+        )
+
     def _launch(self) -> None:
-        # A socket's path may have 107 bytes at most, so it can't be in the data directory.
         if self._sockets is None:
-            self._sockets = Path(tempfile.mkdtemp(prefix="standin-"))
+            self._sockets = self._make_socket_directory()
             self._account.own(self._sockets)
         arguments = [f"-c{name}={value}" for name, value in SETTINGS.items()]
         with self.log.open("ab") as log:
@@ -330,6 +354,24 @@ class Postgres:
 
     def _log_end(self) -> str:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-10:])
+
+
+def _libpq_variables() -> list[str]:
+    return [variable for variable in os.environ if variable.startswith("PG")]
+
+
+def _holds_sockets(directory: Path) -> bool:
+    """Whether PostgreSQL can listen there, and libpq find it: both take a comma for the start of another path."""
+    path = directory.absolute() / ".s.PGSQL.5432"
+    if "," in str(path):
+        return False
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.bind(str(path))
+        except OSError:
+            return False
+    path.unlink()
+    return True
 
 
 def _is_postgres(pid: int, cluster: Path) -> bool:

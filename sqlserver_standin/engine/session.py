@@ -13,7 +13,7 @@ from sqlserver_standin.engine import deadlocks
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.ddl.definition import DataDefinition
 from sqlserver_standin.engine.definitions import declaration
-from sqlserver_standin.engine.failures import Failures, duplicate_values
+from sqlserver_standin.engine.failures import Failures, duplicate_values, session_lost
 from sqlserver_standin.engine.frame import Frame, Scope
 from sqlserver_standin.engine.interpreter import Interpreter
 from sqlserver_standin.engine.link import Link, PostgresError
@@ -45,6 +45,7 @@ VERSION_TEXT = (
     "\tsqlserver_standin, a local stand-in on PostgreSQL, no Microsoft software \n"
     "\tDeveloper Edition (64-bit) on Linux"
 )
+CANCEL_AGAIN = 0.25
 _ISOLATION_NUMBERS = {
     1: "READ UNCOMMITTED",
     2: "READ COMMITTED",
@@ -193,6 +194,8 @@ class Session:
         self._link_version: Hashable = None
         self._lock_timeout_dirty = False
         self._cancelled = threading.Event()
+        self._cancelling = threading.Condition()
+        self._killed = False
         self._closed = False
         self._table_variables = 0
         self._clustered: dict[tuple[Hashable, int], str] = {}
@@ -348,21 +351,47 @@ class Session:
         yield Message(5701, text(5701, found.name), severity=10, state=2)
 
     def cancel(self) -> None:
-        """Interrupt the running request (attention)."""
+        """Interrupt the running request (attention); it stays cancelled until ``forget_cancel()``."""
         self._cancelled.set()
         self.link.cancel()
+        threading.Thread(target=self._insist_on_cancel, name=f"cancel {self.spid}", daemon=True).start()
+
+    def _insist_on_cancel(self) -> None:
+        """PostgreSQL ignores a cancel that overtakes its statement, which may then wait for a lock for ever."""
+        while True:
+            with self._cancelling:
+                if self._cancelling.wait_for(lambda: not self._cancelled.is_set(), CANCEL_AGAIN):
+                    return
+                # Under the lock, so that it can't hit the next request.
+                self.link.cancel()
+
+    def forget_cancel(self) -> None:
+        """The request that may have been cancelled has ended."""
+        if self._cancelled.is_set():
+            with self._cancelling:
+                self._cancelled.clear()
+                self._cancelling.notify_all()
 
     @property
     def cancelled(self) -> bool:
         """Whether the running request shall stop."""
-        return self._cancelled.is_set()
+        return self._cancelled.is_set() or self._killed
 
-    def wait(self, seconds: float) -> bool:
-        """Sleep; True when cancelled meanwhile."""
-        return self._cancelled.wait(seconds)
+    def check_cancelled(self) -> None:
+        """Stop here if the client, or another session, wants it."""
+        if self._killed:
+            raise session_lost()
+        if self._cancelled.is_set():
+            raise sql_error(3617)
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, unless the request is cancelled meanwhile."""
+        self._cancelled.wait(seconds)
+        self.check_cancelled()
 
     def kill(self) -> None:
         """Ended by another session: what it does next fails with severity 21, and it is in nobody's way any more."""
+        self._killed = True
         self._cancelled.set()
         self.instance.terminate_backend(self.link.backend_pid)
         self.instance.forget(self)
@@ -387,6 +416,7 @@ class Session:
         """End the session; an open transaction is rolled back."""
         if not self._closed:
             self._closed = True
+            self.forget_cancel()
             self.link.close()
             self.instance.forget(self)
 
@@ -439,7 +469,6 @@ class Session:
             raise failure
 
     def _start(self, sql: str, parameters: Sequence[Parameter] = ()) -> None:
-        self._cancelled.clear()
         now = datetime.datetime.now()
         # The plan cache and the input buffer have a parameterised text with its parameters in front.
         declared = ",".join(f"{parameter.name} {declaration(parameter.type)}" for parameter in parameters)

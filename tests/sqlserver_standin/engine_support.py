@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,19 @@ def second_session(client: Client) -> Client:
     other = new_client()
     other.events(f"USE {client.session.database}")
     return other
+
+
+def wait_until_blocked(watcher: Client, *waiting: Client) -> None:
+    """Return once each of these sessions waits for another's lock."""
+    spids = ", ".join(str(client.session.spid) for client in waiting)
+    question = (
+        "SELECT COUNT(*) FROM sys.dm_exec_requests "
+        f"WHERE session_id IN ({spids}) AND blocking_session_id <> 0"
+    )
+    deadline = time.monotonic() + 60
+    while watcher.value(question) < len(waiting):
+        assert time.monotonic() < deadline, "nothing is blocked"
+        time.sleep(0.02)
 
 
 def answers(client: Client, sql: str) -> list[Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,8 +9,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from sqlserver_standin.events import EnvironmentChange, SqlError
-from tests.sqlserver_standin.engine_support import answers, failure, new_database, second_session
+from sqlserver_standin.engine.link import Link
+from sqlserver_standin.events import EnvironmentChange
+from tests.sqlserver_standin.engine_support import (
+    answers,
+    failure,
+    new_database,
+    second_session,
+    wait_until_blocked,
+)
 from tests.sqlserver_standin.sql_support import Client
 
 
@@ -36,8 +41,17 @@ def client(database: Client) -> Iterator[Client]:
 @pytest.fixture
 def other(client: Client) -> Iterator[Client]:
     other = second_session(client)
+    # So that a test that fails does not wait for ever.
+    other.events("SET LOCK_TIMEOUT 120000")
     yield other
     other.session.close()
+
+
+@pytest.fixture
+def watcher(client: Client) -> Iterator[Client]:
+    watcher = second_session(client)
+    yield watcher
+    watcher.session.close()
 
 
 BATCHES: list[tuple[str, list[Any]]] = [
@@ -121,18 +135,20 @@ def test_the_lock_timeout_outlives_a_rollback(client: Client, other: Client) -> 
     ]
 
 
-def test_a_deadlock_has_one_victim_and_the_other_goes_on(client: Client, other: Client) -> None:
+def test_a_deadlock_has_one_victim_and_the_other_goes_on(
+    client: Client, other: Client, watcher: Client
+) -> None:
     for session, first in ((client, 1), (other, 2)):
         session.events(f"BEGIN TRAN; UPDATE account SET balance = balance + 1 WHERE id = {first}")
     with ThreadPoolExecutor(2) as pool:
         first_try = pool.submit(
             answers, client, "UPDATE account SET balance = 100 WHERE id = 2; SELECT @@TRANCOUNT"
         )
-        time.sleep(0.05)
+        wait_until_blocked(watcher, client)
         second_try = pool.submit(
             answers, other, "UPDATE account SET balance = 100 WHERE id = 1; SELECT @@TRANCOUNT"
         )
-        results = [first_try.result(10), second_try.result(10)]
+        results = [first_try.result(), second_try.result()]
     assert sorted(map(str, results)) == ["[1205]", "[[(1,)]]"]
     victim, survivor = (client, other) if results[0] == [1205] else (other, client)
     assert victim.value("SELECT @@TRANCOUNT") == 0
@@ -192,31 +208,57 @@ def test_a_serializable_conflict_ends_the_later_transaction_with_1205(client: Cl
         session.events("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
 
 
-def test_blocking_can_be_seen_from_a_third_session(client: Client, other: Client) -> None:
+def test_blocking_can_be_seen_from_a_third_session(client: Client, other: Client, watcher: Client) -> None:
     client.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 1")
-    watcher = second_session(client)
-    waiting = threading.Thread(target=answers, args=(other, "UPDATE account SET balance = 5 WHERE id = 1"))
-    waiting.start()
-    question = (
-        "SELECT blocking_session_id, wait_type FROM sys.dm_exec_requests "
-        f"WHERE session_id = {other.session.spid}"
-    )
-    deadline = time.monotonic() + 5
-    while (rows := watcher.rows(question)) in ([], [(0, None)]) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    client.events("ROLLBACK")
-    waiting.join(5)
-    watcher.session.close()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(answers, other, "UPDATE account SET balance = 5 WHERE id = 1")
+        wait_until_blocked(watcher, other)
+        rows = watcher.rows(
+            "SELECT blocking_session_id, wait_type FROM sys.dm_exec_requests "
+            f"WHERE session_id = {other.session.spid}"
+        )
+        client.events("ROLLBACK")
+        assert waiting.result() == []
     assert rows == [(client.session.spid, "LCK_M_X")]
 
 
-def test_cancelling_ends_the_statement_and_keeps_the_transaction(client: Client, other: Client) -> None:
+def test_cancelling_ends_the_statement_and_keeps_the_transaction(
+    client: Client, other: Client, watcher: Client
+) -> None:
     client.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 1")
     other.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 2")
-    threading.Timer(0.1, other.session.cancel).start()
-    with pytest.raises(SqlError):
-        other.events("UPDATE account SET balance = 0 WHERE id = 1")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(answers, other, "UPDATE account SET balance = 0 WHERE id = 1")
+        wait_until_blocked(watcher, other)
+        other.session.cancel()
+        assert waiting.result() == [3617]
+    other.session.forget_cancel()
     assert other.value("SELECT @@TRANCOUNT") == 1
+
+
+def test_a_cancel_is_not_lost_when_it_overtakes_its_statement(
+    client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 1")
+    execute = Link.execute
+
+    def cancelled_first(link: Link, *arguments: Any, **further: Any) -> Any:
+        if link is other.session.link:
+            monkeypatch.undo()
+            other.session.cancel()
+        return execute(link, *arguments, **further)
+
+    monkeypatch.setattr(Link, "execute", cancelled_first)
+    assert answers(other, "UPDATE account SET balance = 0 WHERE id = 1") == [3617]
+    other.session.forget_cancel()
+    assert other.value("SELECT COUNT(*) FROM account") == 2
+
+
+def test_a_cancel_ends_its_own_request_only(client: Client) -> None:
+    client.session.cancel()
+    assert answers(client, "WAITFOR DELAY '01:00'") == [3617]
+    client.session.forget_cancel()
+    assert answers(client, "SELECT 1") == [[(1,)]]
 
 
 def test_closing_a_session_rolls_back(client: Client) -> None:

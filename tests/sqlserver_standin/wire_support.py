@@ -52,7 +52,6 @@ class EchoSession:
     def execute(
         self, sql: str, parameters: Sequence[Parameter] = (), *, rpc: bool = False
     ) -> Iterator[Event]:
-        self.cancelled.clear()
         self.instance.executed.append((sql, tuple(parameters)))
         if sql in self.instance.scripts:
             yield from self.instance.scripts[sql]
@@ -112,6 +111,9 @@ class EchoSession:
 
     def cancel(self) -> None:
         self.cancelled.set()
+
+    def forget_cancel(self) -> None:
+        self.cancelled.clear()
 
     def reset(self) -> None:
         self.resets += 1
