@@ -73,8 +73,11 @@ class Handshake:
         self._transport.socket.settimeout(_TIMEOUT)
         prelogin = parse_prelogin(self._read(PacketType.PRELOGIN))
         encryption = self._agree(prelogin.encryption)
+        version = self._server.instance.release.numbers
         answer, _ = frame(
-            PacketType.TABULAR_RESULT, build_prelogin(encryption, mars=prelogin.mars), DEFAULT_PACKET_SIZE
+            PacketType.TABULAR_RESULT,
+            build_prelogin(version, encryption, mars=prelogin.mars),
+            DEFAULT_PACKET_SIZE,
         )
         self._transport.send(answer)
         if encryption is not Encryption.NOT_SUPPORTED:
@@ -173,7 +176,8 @@ class Handshake:
         response.environment(EnvironmentChange("collation", DEFAULT_COLLATION))
         response.environment(EnvironmentChange("language", "us_english"))
         response.message(Message(5703, text(5703, "us_english"), severity=0, state=1))
-        response.write(tokens.login_acknowledgement(min(login.tds_version, tokens.TDS_7_4)))
+        version = self._server.instance.release.numbers
+        response.write(tokens.login_acknowledgement(min(login.tds_version, tokens.TDS_7_4), version))
         response.environment(EnvironmentChange("packet_size", packet_size, asked))
         if login.features:
             known = {Feature.UTF8_SUPPORT: b"\x01"}

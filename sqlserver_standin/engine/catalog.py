@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from sqlserver_standin.releases import Release
 from sqlserver_standin.types import SqlType
 
 
@@ -65,6 +66,14 @@ class Catalog(Protocol):
     @property
     def version(self) -> Hashable:
         """Differs whenever a name might resolve differently for this session."""
+
+    @property
+    def release(self) -> Release:
+        """The release of SQL Server that this is."""
+
+    @property
+    def compatibility_level(self) -> int:
+        """The database's."""
 
     def table(self, database: str | None, schema: str | None, name: str) -> Table | None:
         """Tables, views, sys.* and INFORMATION_SCHEMA.* views, #temporary tables."""

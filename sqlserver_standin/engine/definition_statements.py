@@ -139,7 +139,8 @@ class DefinitionStatements:
                 case "SINGLE_USER" | "RESTRICTED_USER":
                     session.instance.end_sessions(database.name, session)
                 case "COMPATIBILITY_LEVEL":
-                    if value not in ("160", "150", "140", "130"):
+                    most = session.instance.release.compatibility_level
+                    if value not in ("170", "160", "150", "140", "130") or int(value) > most:
                         raise unsupported(f"compatibility level {value}", statement.line)
                     facts["compatibility_level"] = int(value)
                 case "QUERY_STORE":
@@ -151,6 +152,8 @@ class DefinitionStatements:
                     raise unsupported(f"ALTER DATABASE ... SET {option}", statement.line)
         if facts:
             session.instance.change_database(database, **facts)
+            # What the compatibility level allows is translated, and refused, anew.
+            session.instance.schema_changed(database.name)
         yield Done(None, "alter database")
 
     def alter_scoped_configuration(

@@ -17,10 +17,11 @@ from psycopg import sql as pg_sql
 
 from sqlserver_standin.engine.names import pg_name
 from sqlserver_standin.engine.observation import PlanCache
-from sqlserver_standin.engine.postgres import MOST_CONNECTIONS, Postgres
+from sqlserver_standin.engine.postgres import MOST_CONNECTIONS, Postgres, PostgresError
 from sqlserver_standin.engine.security import Security
 from sqlserver_standin.engine.session import ClientInfo, Session
 from sqlserver_standin.errors import sql_error
+from sqlserver_standin.releases import DEFAULT_RELEASE, RELEASES, Release
 from sqlserver_standin.types import DEFAULT_COLLATION
 
 logger = logging.getLogger("sqlserver_standin.engine")
@@ -70,6 +71,15 @@ class Database:
         return str(self.facts["collation"])
 
     @property
+    def release(self) -> str:
+        """The newest release of SQL Server that has opened it."""
+        return str(self.facts.get("release", DEFAULT_RELEASE))
+
+    @property
+    def compatibility_level(self) -> int:
+        return int(self.facts.get("compatibility_level", RELEASES[DEFAULT_RELEASE].compatibility_level))
+
+    @property
     def snapshot_isolation(self) -> bool:
         return bool(self.facts.get("snapshot"))
 
@@ -86,8 +96,16 @@ class Database:
 class Instance:
     """Starts PostgreSQL in ``data`` and opens sessions on it; ``close()`` ends both."""
 
-    def __init__(self, data: Path, *, password: str, server_name: str = "STANDIN") -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        password: str,
+        server_name: str = "STANDIN",
+        release: Release = RELEASES[DEFAULT_RELEASE],
+    ) -> None:
         self.server_name = server_name
+        self.release = release
         self.started = datetime.datetime.now()
         self._password = password
         self._lock = threading.RLock()
@@ -217,6 +235,8 @@ class Instance:
                 "name": name,
                 "id": database_id,
                 "collation": collation or DEFAULT_COLLATION,
+                "release": self.release.name,
+                "compatibility_level": self.release.compatibility_level,
                 "created": datetime.datetime.now().isoformat(" ", "milliseconds"),
                 "rcsi": True,
                 "snapshot": False,
@@ -337,6 +357,16 @@ class Instance:
                 admin.execute(pg_sql.SQL("DROP DATABASE {}").format(pg_sql.Identifier(pg_database)))
                 continue
             database = Database(json.loads(description), pg_database)
+            if int(database.release) > int(self.release.name):
+                # https://learn.microsoft.com/sql/sql-server/migrate/guides/sql-server-to-sql-server
+                raise PostgresError(
+                    f"the database {database.name} was opened by SQL Server {database.release}; "
+                    f"no older release opens it again"
+                )
+            if database.release != self.release.name:
+                # As an upgrade leaves it: the compatibility level stays.
+                database.facts["release"] = self.release.name
+                self._store(admin, database)
             self._databases[database.name.lower()] = database
 
     def _rebuild_databases(self, admin: psycopg.Connection[Any]) -> None:

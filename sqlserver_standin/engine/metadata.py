@@ -9,13 +9,17 @@ import json
 import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine.catalog import Function, Table, TableColumn
 from sqlserver_standin.engine.names import pg_name, quote
 from sqlserver_standin.engine.system_functions import SYSTEM_FUNCTIONS, SYSTEM_VALUES, TABLE_FUNCTIONS
 from sqlserver_standin.errors import unsupported
 from sqlserver_standin.types import DEFAULT_COLLATION, MAX, SqlType
+
+if TYPE_CHECKING:
+    from sqlserver_standin.engine.instance import Database
+    from sqlserver_standin.releases import Release
 
 Rows = Callable[..., list[tuple[str | None, ...]]]
 
@@ -197,9 +201,16 @@ _TEMPORARY = _TABLE_SQL.format(
 class SessionCatalog:
     """The catalog of the current database as one session sees it: its own uncommitted changes, its own #tables."""
 
-    def __init__(self, rows: Rows, database: str, current_version: Callable[[], Hashable]) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        current_version: Callable[[], Hashable],
+        release: Release,
+        database: Database,
+    ) -> None:
         self._rows = rows
-        self.database = database
+        self.release = release
+        self._database = database
         self._current_version = current_version
         self._seen_version = current_version()
         self._tables: dict[tuple[str, str], TableInfo | None] = {}
@@ -217,6 +228,10 @@ class SessionCatalog:
             self._translator_tables.clear()
             self._seen_version = version
         return version
+
+    @property
+    def compatibility_level(self) -> int:
+        return self._database.compatibility_level
 
     def info(self, schema: str | None, name: str) -> TableInfo | None:
         """A table or view of this database."""
@@ -313,7 +328,7 @@ class SessionCatalog:
         # The server's views are the same everywhere: master.sys.databases is what people write.
         if (
             database
-            and database.lower() != self.database.lower()
+            and database.lower() != self._database.name.lower()
             and not (
                 (database.lower() == "tempdb" and name.startswith("#"))
                 or (lowered_schema == "sys" and database.lower() in ("master", "msdb"))

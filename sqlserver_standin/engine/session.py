@@ -6,7 +6,7 @@ import datetime
 import json
 import threading
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import deadlocks
@@ -39,12 +39,6 @@ if TYPE_CHECKING:
     from sqlserver_standin.engine.instance import Database, Instance
     from sqlserver_standin.engine.observation import LastRun
 
-VERSION = "16.0.4205.1"
-VERSION_TEXT = (
-    "Microsoft SQL Server 2022 (RTM-CU19) - 16.0.4205.1 (X64) \n"
-    "\tsqlserver_standin, a local stand-in on PostgreSQL, no Microsoft software \n"
-    "\tDeveloper Edition (64-bit) on Linux"
-)
 CANCEL_AGAIN = 0.25
 _ISOLATION_NUMBERS = {
     1: "READ UNCOMMITTED",
@@ -209,7 +203,7 @@ class Session:
     def _open(self, database: Database) -> None:
         self._database = database
         self.link = Link(self.instance.postgres.conninfo(database.pg_database))
-        self.catalog = SessionCatalog(self.link.rows, database.name, self._schema_version)
+        self.catalog = SessionCatalog(self.link.rows, self._schema_version, self.instance.release, database)
         self.translator = Translator(self.catalog)
         self._link_version = self.catalog.version
         settings = {
@@ -217,6 +211,7 @@ class Session:
             "standin.login": self.client.login,
             "standin.database": database.name,
             "standin.server": self.instance.server_name,
+            "standin.release": json.dumps(asdict(self.instance.release)),
             "standin.datefirst": str(self.options.date_first),
         }
         calls = ", ".join(f"set_config('{name}', ${i}, false)" for i, name in enumerate(settings, 1))
@@ -797,7 +792,7 @@ class Session:
             case "current_transaction_id()":
                 return self.transaction.descriptor
             case "@@version":
-                return VERSION_TEXT
+                return self.instance.release.banner
             case "@@servername":
                 return self.instance.server_name
             case "@@servicename":
@@ -817,7 +812,7 @@ class Session:
             case "@@max_precision":
                 return 38
             case "@@microsoftversion":
-                return 0x1000106D
+                return self.instance.release.at_microsoft
             case "@@textsize":
                 return self.options.text_size
             case "@@max_connections":

@@ -28,9 +28,9 @@ from sqlserver_standin.engine.plan_writer import (
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
+    from sqlserver_standin.releases import Release
 
 COLUMN_NAME = "Microsoft SQL Server 2005 XML Showplan"
-BUILD = "16.0.4205.1"
 
 # Of a statement that costs less, the last actual plan is the statement alone. Microsoft names no figure.
 _SIMPLE_COST = 0.01
@@ -69,13 +69,13 @@ class Showplan:
             plan = self._explain(statement, "GENERIC_PLAN")
             missing = self._missing_index(statement, plan["Plan"])
             elements.append(self._statement(statement, plan, len(elements) + 1, missing))
-        return _document(elements)
+        return _document(self._session.instance.release, elements)
 
     def actual(self, statement: PlannedStatement, plan: dict[str, Any]) -> str:
         """The document of one statement that ran under EXPLAIN (ANALYZE)."""
         missing = self._missing_index(statement, plan["Plan"])
         run = _Run(round(plan.get("Execution Time", 0)))
-        return _document([self._statement(statement, plan, 1, missing, run)])
+        return _document(self._session.instance.release, [self._statement(statement, plan, 1, missing, run)])
 
     def last(self, statement: PlannedStatement, plan: dict[str, Any] | None, microseconds: int) -> str:
         """The last actual plan: as compiled, with the counters of that run, or simplified to the statement itself.
@@ -86,7 +86,7 @@ class Showplan:
         plan = plan or self._explain(statement, "GENERIC_PLAN")
         missing = None if simple else self._missing_index(statement, plan["Plan"])
         run = _Run(round(microseconds / 1000), shows_values=False, shows_plan=not simple)
-        return _document([self._statement(statement, plan, 1, missing, run)])
+        return _document(self._session.instance.release, [self._statement(statement, plan, 1, missing, run)])
 
     def make_statistics(self, tables: Sequence[int]) -> None:
         """SQL Server makes statistics when it compiles a statement; PostgreSQL's come some time later.
@@ -247,9 +247,9 @@ class Showplan:
         return missing
 
 
-def _document(statements: Sequence[ET.Element]) -> str:
+def _document(release: Release, statements: Sequence[ET.Element]) -> str:
     ET.register_namespace("", NAMESPACE)
-    root = add_element(None, "ShowPlanXML", Version="1.564", Build=BUILD)
+    root = add_element(None, "ShowPlanXML", Version=release.showplan_version, Build=release.version)
     batch = add_element(add_element(root, "BatchSequence"), "Batch")
     container = add_element(batch, "Statements")
     container.extend(statements)

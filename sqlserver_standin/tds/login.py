@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 
 from sqlserver_standin.tds.packets import ProtocolError
 
-PRODUCT_VERSION = (16, 0, 4205)
-"""Major, minor and build of SQL Server 2022 (CU19), the version whose behaviour the stand-in follows."""
-
 
 class Encryption(enum.IntEnum):
     """The ENCRYPTION option of PRELOGIN
@@ -67,9 +64,9 @@ def parse_prelogin(data: bytes) -> Prelogin:
     return Prelogin(Encryption(value), mars=options.get(_Option.MARS, b"")[:1] == b"\x01")
 
 
-def build_prelogin(encryption: Encryption, *, mars: bool) -> bytes:
+def build_prelogin(version: tuple[int, int, int], encryption: Encryption, *, mars: bool) -> bytes:
     """The server's answer: version, encryption, no named instance, and MARS as the client wants it."""
-    major, minor, build = PRODUCT_VERSION
+    major, minor, build = version
     options = [
         (_Option.VERSION, struct.pack(">BBHH", major, minor, build, 0)),
         (_Option.ENCRYPTION, bytes([encryption])),

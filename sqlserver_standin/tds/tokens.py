@@ -8,7 +8,6 @@ import struct
 from sqlserver_standin.events import EnvironmentChange, Message, SqlError
 from sqlserver_standin.tds import collation
 from sqlserver_standin.tds.buffer import encode_text
-from sqlserver_standin.tds.login import PRODUCT_VERSION
 
 TDS_7_4 = 0x74000004
 
@@ -125,8 +124,8 @@ def return_status(value: int) -> bytes:
     return struct.pack("<Bi", Token.RETURN_STATUS, value)
 
 
-def login_acknowledgement(tds_version: int) -> bytes:
-    major, minor, build = PRODUCT_VERSION
+def login_acknowledgement(tds_version: int, server_version: tuple[int, int, int]) -> bytes:
+    major, minor, build = server_version
     body = b"".join(
         (
             struct.pack(">BI", 1, tds_version),

@@ -80,6 +80,11 @@ class EchoSession:
                     if self.cancelled.wait(0.01):
                         raise SqlError(0, "cancelled")
                 yield Done(None)
+            case "deaf":  # to the first cancel, as when it comes before a statement has reached PostgreSQL
+                self.cancelled.wait()
+                self.cancelled.clear()
+                self.cancelled.wait()
+                raise SqlError(0, "cancelled")
             case "raise":
                 raise sql_error(int(argument), *"xyzw")
             case "crash":
@@ -183,7 +188,7 @@ def odbc_connect(server: Server, *, encrypt: str = "no", **options: Any) -> Any:
     }
     keywords |= {name: str(options.pop(name)) for name in list(options) if name[0].isupper()}
     text = ";".join(f"{name}={value}" for name, value in keywords.items())
-    options.setdefault("autocommit", True)
+    options = {"autocommit": True, "timeout": 60, **options}
     return pyodbc.connect(f"Driver={driver_path()};Server=127.0.0.1,{server.port};{text}", **options)
 
 
@@ -191,7 +196,7 @@ class RawClient:
     """Sends packets byte by byte as a test wants them, without encryption."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=100)
 
     def __enter__(self) -> Self:
         return self

@@ -1,3 +1,7 @@
+-- The release of SQL Server that this is, as releases.py describes it.
+CREATE FUNCTION sys_meta.release() RETURNS jsonb LANGUAGE sql STABLE PARALLEL SAFE
+RETURN current_setting('standin.release')::jsonb;
+
 -- SQL Server's data types, and what sys.columns says of a column of one of them.
 
 CREATE TABLE sys_meta.data_type (
@@ -20,6 +24,7 @@ INSERT INTO sys_meta.data_type VALUES
     ('binary', 173, 173, 8000, 0, 0, false), ('char', 175, 175, 8000, 0, 0, true),
     ('timestamp', 189, 189, 8, 0, 0, false), ('nvarchar', 231, 231, 8000, 0, 0, true),
     ('nchar', 239, 239, 8000, 0, 0, true), ('xml', 241, 241, -1, 0, 0, false),
+    ('json', 244, 244, -1, 0, 0, false),
     ('sysname', 231, 256, 256, 0, 0, true);
 
 CREATE FUNCTION sys_meta.type_max_length(meta jsonb) RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

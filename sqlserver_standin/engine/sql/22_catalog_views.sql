@@ -175,7 +175,8 @@ SELECT name::sys.text_ci AS name, system_type_id, user_type_id, 4 AS schema_id, 
        scale, CASE WHEN collated THEN 'SQL_Latin1_General_CP1_CI_AS'::sys.text_ci END AS collation_name,
        name NOT IN ('timestamp', 'sysname') AS is_nullable, false AS is_user_defined, false AS is_assembly_type,
        0 AS default_object_id, 0 AS rule_object_id, false AS is_table_type
-  FROM sys_meta.data_type;
+  FROM sys_meta.data_type
+ WHERE name <> 'json' OR (sys_meta.release() -> 'has_json_type')::bool;
 
 CREATE VIEW sys.columns AS
 SELECT c.relid::int4 AS object_id, c.name::sys.text_ci AS name, c.attnum::int4 AS column_id, t.system_type_id, t.user_type_id,

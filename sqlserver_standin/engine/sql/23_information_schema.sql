@@ -23,9 +23,9 @@ SELECT sys_meta.catalog() AS "TABLE_CATALOG", c.schema_name::sys.text_ci AS "TAB
        (row_number() OVER (PARTITION BY c.relid ORDER BY c.attnum))::int4 AS "ORDINAL_POSITION",
        c.meta -> 'default' ->> 'definition' AS "COLUMN_DEFAULT",
        (CASE WHEN c.attnotnull THEN 'NO' ELSE 'YES' END)::sys.text_ci AS "IS_NULLABLE", (c.meta ->> 'type')::sys.text_ci AS "DATA_TYPE",
-       CASE WHEN c.meta ->> 'type' IN ('char', 'varchar', 'nchar', 'nvarchar', 'binary', 'varbinary') THEN (c.meta ->> 'length')::int4 END
-           AS "CHARACTER_MAXIMUM_LENGTH",
-       CASE WHEN c.meta ->> 'type' IN ('char', 'varchar', 'nchar', 'nvarchar', 'binary', 'varbinary')
+       CASE WHEN c.meta ->> 'type' IN ('char', 'varchar', 'nchar', 'nvarchar', 'binary', 'varbinary') THEN (c.meta ->> 'length')::int4
+            WHEN c.meta ->> 'type' = 'json' THEN -1 END AS "CHARACTER_MAXIMUM_LENGTH",
+       CASE WHEN c.meta ->> 'type' IN ('char', 'varchar', 'nchar', 'nvarchar', 'binary', 'varbinary', 'json')
             THEN sys_meta.type_max_length(c.meta)::int4 END AS "CHARACTER_OCTET_LENGTH",
        CASE WHEN c.meta ->> 'type' IN ('tinyint', 'smallint', 'int', 'bigint', 'decimal', 'numeric', 'money', 'smallmoney', 'float', 'real')
             THEN sys_meta.type_precision(c.meta) END AS "NUMERIC_PRECISION",

@@ -184,14 +184,14 @@ $$;
 
 CREATE FUNCTION sys.serverproperty(property sys.text_ci) RETURNS text LANGUAGE sql STABLE AS $$
 SELECT CASE lower(property::text)
-         WHEN 'productversion' THEN '16.0.4205.1'
-         WHEN 'productmajorversion' THEN '16'
-         WHEN 'productminorversion' THEN '0'
-         WHEN 'productbuild' THEN '4205'
+         WHEN 'productversion' THEN sys_meta.release() ->> 'version'
+         WHEN 'productmajorversion' THEN split_part(sys_meta.release() ->> 'version', '.', 1)
+         WHEN 'productminorversion' THEN split_part(sys_meta.release() ->> 'version', '.', 2)
+         WHEN 'productbuild' THEN split_part(sys_meta.release() ->> 'version', '.', 3)
          WHEN 'productlevel' THEN 'RTM'
-         WHEN 'productupdatelevel' THEN 'CU19'
-         WHEN 'productupdatereference' THEN 'KB5054531'
-         WHEN 'edition' THEN 'Developer Edition (64-bit)'
+         WHEN 'productupdatelevel' THEN sys_meta.release() ->> 'update'
+         WHEN 'productupdatereference' THEN sys_meta.release() ->> 'update_article'
+         WHEN 'edition' THEN sys_meta.release() ->> 'edition'
          WHEN 'editionid' THEN '-2117995310'
          WHEN 'engineedition' THEN '3'
          WHEN 'servername' THEN current_setting('standin.server', true)
@@ -207,7 +207,7 @@ SELECT CASE lower(property::text)
          WHEN 'ispolybaseinstalled' THEN '0'
          WHEN 'lcid' THEN '1033'
          WHEN 'processid' THEN '1'
-         WHEN 'resourceversion' THEN '16.00.4205'
+         WHEN 'resourceversion' THEN regexp_replace(sys_meta.release() ->> 'version', '^(\d+)\.0\.(\d+)\..*$', '\1.00.\2')
          WHEN 'sqlcharset' THEN '1'
          WHEN 'sqlcharsetname' THEN 'iso_1'
          WHEN 'sqlsortorder' THEN '52'
@@ -224,7 +224,7 @@ SELECT CASE lower(property::text)
          WHEN 'useraccess' THEN 'MULTI_USER'
          WHEN 'recovery' THEN 'SIMPLE'
          WHEN 'edition' THEN NULL
-         WHEN 'version' THEN '957'
+         WHEN 'version' THEN sys_meta.release() ->> 'database_version'
          WHEN 'lcid' THEN '1033'
          WHEN 'comparisonstyle' THEN '196609'
          WHEN 'sqlsortorder' THEN '52'
