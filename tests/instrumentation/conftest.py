@@ -16,6 +16,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
+from mssql.instrumentation import observer as observing
+from mssql.instrumentation import recorder as recording
 from mssql.instrumentation.conf import InstrumentationConfig
 from mssql.instrumentation.metrics import MetricsObserver, make_instruments
 from mssql.instrumentation.observer import Observer
@@ -25,6 +27,21 @@ from mssql.instrumentation.recorder import Recorder
 from mssql.instrumentation.statement import ConnectionInfo, Statement, StatementKind
 from mssql.instrumentation.tracing import TracingObserver
 from mssql.odbc import pyodbc
+
+PATIENCE = 300
+"""Seconds until a machine is held to be stuck, not slow."""
+
+NEVER_SLOW = 3_600_000
+"""Milliseconds: so many that a machine that stands still makes no statement slow."""
+
+
+def unhurried(options: object) -> object:
+    """``options`` under which no statement is slow, unless they say themselves what is."""
+    given: dict[str, Any] = {} if options is True else options  # type: ignore[assignment]
+    log = given.get("query_log", True) if isinstance(given, dict) else False
+    if log is False:
+        return options
+    return {**given, "query_log": {"slow_ms": NEVER_SLOW, **({} if log is True else log)}}
 
 
 @dataclass
@@ -47,7 +64,7 @@ class Telemetry:
     def recorder(
         self, options: object = True, info: ConnectionInfo | None = None, *more: Observer
     ) -> Recorder:
-        config = InstrumentationConfig.from_options(options)
+        config = InstrumentationConfig.from_options(unhurried(options))
         info = info or ConnectionInfo("default", "shop", "db.example.com", 1433, session_id=52)
         observers: list[Observer] = list(more)
         if config.tracing is not None:
@@ -90,6 +107,13 @@ class Telemetry:
 @pytest.fixture
 def telemetry() -> Telemetry:
     return Telemetry()
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither observers that another test left in this process, nor failures that it had logged already."""
+    monkeypatch.setattr(recording, "_observers", ())
+    monkeypatch.setattr(observing, "_reported", set())
 
 
 Run = Callable[..., Statement]

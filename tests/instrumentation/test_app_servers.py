@@ -19,10 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server
+from tests.instrumentation.conftest import PATIENCE
 from tests.otlp_receiver import OtlpReceiver, attributes
-
-PATIENCE = 120
-"""Seconds until a machine is held to be stuck, not slow."""
 
 SITE = """
 import os, sys, time
@@ -167,6 +165,7 @@ def test_every_worker_reports_and_loses_nothing_at_its_end(name: str, server: Se
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "3600000",
             "OTEL_METRIC_EXPORT_INTERVAL": "3600000",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": str(PATIENCE),
         }
         with serving(COMMANDS[name], environment) as address:
             answers = ask_until_all_answered(address, 2)

@@ -15,7 +15,10 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.conftest import Server
+from tests.instrumentation.conftest import PATIENCE
 from tests.otlp_receiver import OtlpReceiver, attributes
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 TABLE = json.loads(
     (Path(__file__).parents[1] / "fixtures" / "otel" / "sql-server-attributes.json").read_text()
@@ -57,6 +60,7 @@ def arrived(request: pytest.FixtureRequest, server: Server) -> Arrived:
         "MSSQL_PASSWORD": server.password,
         "OTEL_EXPORTER_OTLP_PROTOCOL": request.param,
         "OTEL_SERVICE_NAME": "conformance",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": str(PATIENCE),
     }
     with OtlpReceiver(request.param) as receiver:
         environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
@@ -70,11 +74,14 @@ def arrived(request: pytest.FixtureRequest, server: Server) -> Arrived:
         ) as process:
             assert process.stdout is not None
             assert process.stdin is not None
-            line = process.stdout.readline()
-            if line and server.standin is not None:
-                server.standin.control.hang(matching="timeout_marker")
-                server.standin.control.drop_before(matching="lost_marker")
-            _, errors = process.communicate("go\n", timeout=110)
+            try:
+                line = process.stdout.readline()
+                if line and server.standin is not None:
+                    server.standin.control.hang(matching="timeout_marker")
+                    server.standin.control.drop_before(matching="lost_marker")
+                _, errors = process.communicate("go\n", timeout=PATIENCE)
+            finally:
+                process.kill()  # of one that has ended it is nothing
         if server.standin is not None:
             server.standin.control.clear()
         assert process.returncode == 0, errors

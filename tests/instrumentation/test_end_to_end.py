@@ -26,7 +26,7 @@ from mssql.cursor import Cursor
 from mssql.instrumentation import metrics, query_log, tracing
 from mssql.instrumentation.statement import Statement
 from tests.conftest import Server
-from tests.instrumentation.conftest import Telemetry
+from tests.instrumentation.conftest import Telemetry, unhurried
 
 Connect = Callable[..., DatabaseWrapper]
 
@@ -54,7 +54,11 @@ def connect(
             "PORT": server.port,
             "USER": server.user,
             "PASSWORD": server.password,
-            "OPTIONS": {"trust_server_certificate": True, "instrumentation": instrumentation, **options},
+            "OPTIONS": {
+                "trust_server_certificate": True,
+                "instrumentation": unhurried(instrumentation),
+                **options,
+            },
         }
         wrapper.ensure_connection()
         opened.append(wrapper)
@@ -206,16 +210,22 @@ def test_propagation_costs_one_message_and_only_when_sampled(
 ) -> None:
     if server.standin is None:
         pytest.skip("only the stand-in counts messages")
+    control = server.standin.control
+
+    def messages(wrapper: DatabaseWrapper) -> int:
+        session = wrapper.connection.info.session_id
+        return sum(message["session"] == session for message in control.messages()["messages"])
+
     counts = {}
     for name, options in (("off", True), ("on", {"propagation": "context_info"})):
         wrapper = connect(options)
         with wrapper.cursor() as cursor:
             cursor.execute("SELECT 1 WHERE 1 = %s", [1])
             cursor.fetchall()
-            before = server.standin.control.messages()["count"]
+            before = messages(wrapper)
             cursor.execute("SELECT 1 WHERE 1 = %s", [1])
             cursor.fetchall()
-            counts[name] = server.standin.control.messages()["count"] - before
+            counts[name] = messages(wrapper) - before
     assert counts == {"off": 1, "on": 2}
 
 
@@ -332,14 +342,29 @@ def test_the_pool_is_measured(connect: Connect, telemetry: Telemetry) -> None:
 
 
 class Counting(SpanExporter):
-    """Counts what it accepts."""
+    """Counts what it accepts, in batches."""
 
     def __init__(self) -> None:
         self.accepted = 0
+        self.provider = TracerProvider(shutdown_on_exit=False)
+        self.provider.add_span_processor(BatchSpanProcessor(self, max_queue_size=1 << 16))
 
     def export(self, spans: Any) -> SpanExportResult:
         self.accepted += len(spans)
         return SpanExportResult.SUCCESS
+
+    def take_spans_of(self, wrapper: DatabaseWrapper, **tracing: bool) -> None:
+        """Have the connection's statements become spans that are counted here."""
+        recorder = Telemetry().recorder({"tracing": tracing, "query_log": False})
+        recorder._configured[0]._tracer = self.provider.get_tracer("test")  # type: ignore[attr-defined]
+        wrapper.connection.recorder = recorder
+
+
+@pytest.fixture
+def counting() -> Iterator[Counting]:
+    exporter = Counting()
+    yield exporter
+    exporter.provider.shutdown()
 
 
 NUMBERS = ", ".join(f"({number})" for number in range(1, 16))
@@ -356,16 +381,11 @@ FORGOTTEN = (
 @pytest.mark.timeout(3_600)
 @pytest.mark.parametrize("returned_rows", [False, True])
 def test_forgotten_cursors_end_their_spans_and_leave_no_memory(
-    connect: Connect, returned_rows: bool, capsys: pytest.CaptureFixture[str]
+    connect: Connect, counting: Counting, returned_rows: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Real cursors that nobody closes or reads to the end; `make leak` forgets 100,000."""
     wrapper = connect()
-    counting = Counting()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(counting, max_queue_size=1 << 16))
-    recorder = Telemetry().recorder({"tracing": {"returned_rows": returned_rows}, "query_log": False})
-    recorder._configured[0]._tracer = provider.get_tracer("test")  # type: ignore[attr-defined]
-    wrapper.connection.recorder = recorder
+    counting.take_spans_of(wrapper, returned_rows=returned_rows)
 
     def forget(count: int) -> None:
         for number in range(count):
@@ -380,7 +400,7 @@ def test_forgotten_cursors_end_their_spans_and_leave_no_memory(
         # What the last of them left on the wire, another statement takes away.
         wrapper.connection.run("SELECT 1")
         gc.collect()
-        provider.force_flush(600_000)
+        counting.provider.force_flush(600_000)
 
     tenth = max(LEAK_CURSORS // 10, 1)
     forget(tenth)
@@ -395,7 +415,8 @@ def test_forgotten_cursors_end_their_spans_and_leave_no_memory(
                 f"\n{10 * tenth} cursors forgotten, {counting.accepted} spans ended; MiB after each tenth: {mib}"
             )
     assert counting.accepted == 10 * tenth
-    assert _alive() == alive
+    # Fewer may be left: what tests before this one forgot goes too.
+    assert all(count <= alive[kind] for kind, count in _alive().items())
     # A lost span would be 2 KiB and more.
     assert memory[-1] - memory[0] < max(9 * tenth, 16_000)
 
@@ -414,20 +435,15 @@ def _resident_kib() -> int:
     return int(STATM.read_text().split()[1]) * resource.getpagesize() // 1024
 
 
-def test_threads_lose_no_span(connect: Connect) -> None:
+def test_threads_lose_no_span(connect: Connect, counting: Counting) -> None:
     """8 threads at once, each on a connection of its own; benchmarks/instrumentation.py --soak does it for minutes."""
-    counting = Counting()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(counting, max_queue_size=1 << 15))
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
             wrapper = connect()
             wrapper.inc_thread_sharing()
-            recorder = Telemetry().recorder({"metrics": False, "query_log": False})
-            recorder._configured[0]._tracer = provider.get_tracer("test")  # type: ignore[attr-defined]
-            wrapper.connection.recorder = recorder
+            counting.take_spans_of(wrapper)
             for number in range(100):
                 with wrapper.cursor() as cursor:
                     cursor.execute("SELECT %s", [number])
@@ -440,6 +456,6 @@ def test_threads_lose_no_span(connect: Connect) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    provider.force_flush()
+    counting.provider.force_flush(600_000)
     assert not failures
     assert counting.accepted == 800

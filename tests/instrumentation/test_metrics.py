@@ -10,7 +10,7 @@ from mssql.errors import describe
 from mssql.instrumentation.metrics import PoolMetrics
 from mssql.instrumentation.observer import Retry
 from mssql.instrumentation.statement import ConnectionInfo, StatementKind
-from tests.instrumentation.conftest import DEADLOCK, Telemetry, driver_error, run
+from tests.instrumentation.conftest import DEADLOCK, NEVER_SLOW, Telemetry, driver_error, run
 
 POOL = {"db.client.connection.pool.name": "db.example.com:1433/shop"}
 
@@ -72,7 +72,7 @@ def test_returned_rows_are_opt_in(telemetry: Telemetry) -> None:
 
 
 def test_slow_queries(telemetry: Telemetry) -> None:
-    run(telemetry.recorder())
+    run(telemetry.recorder({"query_log": {"slow_ms": NEVER_SLOW}}))
     assert not telemetry.points("mssql.slow_queries")
     run(telemetry.recorder({"query_log": {"slow_ms": 0}}))
     assert point(telemetry, "mssql.slow_queries").value == 1

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import Server
+from tests.instrumentation.conftest import PATIENCE
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 PREPARE = """
 import json, os
@@ -105,7 +108,7 @@ def run(server: Server, code: str, **environment: str) -> Any:
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -133,7 +136,7 @@ def test_sentry(server: Server) -> None:
         exporter = observe()
         with sentry_sdk.start_transaction(name="view"):
             queries()
-        sentry_sdk.flush()
+        sentry_sdk.flush(100)
         theirs = [span["description"] for item in sent for span in item["spans"] if span["op"].startswith("db")]
         print(json.dumps([ours(exporter), theirs]))
         """,

@@ -16,7 +16,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from mssql.instrumentation import otlp
+from tests.instrumentation.conftest import PATIENCE
 from tests.otlp_receiver import OtlpReceiver, attributes
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 PROTOCOLS = ("http/protobuf", "grpc")
 
@@ -32,7 +35,7 @@ def run(sql, options=True):
     recorder.end(statement, rowcount=1)
     recorder.close(statement, returned_rows=1)
 """
-PATIENT = "otlp.EXIT_SECONDS = 100\n"
+PATIENT = f"otlp.EXIT_SECONDS = {PATIENCE}\n"
 """For processes whose collector answers: a slow machine may take longer than a user would wait."""
 
 
@@ -41,10 +44,10 @@ def python(code: str, *, before: str = PATIENT, **environment: str) -> subproces
     kept = {key: value for key, value in os.environ.items() if not key.startswith("OTEL_")}
     return subprocess.run(
         [sys.executable, "-c", STATEMENTS + before + textwrap.dedent(code)],
-        env={**kept, **environment},
+        env={**kept, "OTEL_EXPORTER_OTLP_TIMEOUT": "60", **environment},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -209,10 +212,10 @@ def test_the_end_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(otlp.os, "register_at_fork", lambda **_: None)
     farewell = otlp._Farewell([Failing(), Hanging()])
     farewell._say()
-    assert asked.wait(60)
+    assert asked.wait(PATIENCE)
     assert not farewell._done.is_set()
     answer.set()
-    assert farewell._done.wait(60)
+    assert farewell._done.wait(PATIENCE)
 
 
 def test_an_application_s_own_provider_is_kept() -> None:

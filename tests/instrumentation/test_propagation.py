@@ -9,7 +9,6 @@ import pytest
 from opentelemetry import context
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from mssql.instrumentation import observer as observing
 from mssql.instrumentation.recorder import Recorder
 from mssql.instrumentation.statement import Statement, StatementKind
 from tests.instrumentation.conftest import Telemetry
@@ -98,9 +97,8 @@ def test_transactions_get_no_round_trip_of_their_own(telemetry: Telemetry) -> No
 
 
 def test_a_failure_to_propagate_fails_no_query(
-    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(observing, "_reported", set())
     recorder, wire = telemetry.recorder({"propagation": "context_info"}), Wire(RuntimeError("refused"))
     for _ in range(2):
         statement, sql = execute(recorder, wire)

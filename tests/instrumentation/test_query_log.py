@@ -17,7 +17,14 @@ from mssql.instrumentation.observer import Retry
 from mssql.instrumentation.query_log import QueryLogObserver
 from mssql.instrumentation.recorder import Recorder
 from mssql.instrumentation.statement import Attempt, ConnectionInfo, StatementKind, current_attempt
-from tests.instrumentation.conftest import DEADLOCK, UNIQUE_VIOLATION, Telemetry, driver_error, run
+from tests.instrumentation.conftest import (
+    DEADLOCK,
+    NEVER_SLOW,
+    UNIQUE_VIOLATION,
+    Telemetry,
+    driver_error,
+    run,
+)
 
 EVERYTHING = {"query_log": {"slow_ms": 0}}
 
@@ -74,7 +81,7 @@ def test_the_rows_of_a_slow_statement(
 
 
 def test_a_fast_statement_is_not_logged(telemetry: Telemetry, caplog: pytest.LogCaptureFixture) -> None:
-    run(telemetry.recorder())
+    run(telemetry.recorder({"query_log": {"slow_ms": NEVER_SLOW}}))
     assert not caplog.records
     assert not telemetry.events
 

@@ -44,7 +44,7 @@ def main() -> None:
             "tenant": alias(host, True) | {"NAME": "tempdb"},
             "named": alias(f"{host}\\SHOP", True),
             "off": alias(host, False),
-            "impatient": alias(host, EVERYTHING, query_timeout=3),
+            "impatient": alias(host, EVERYTHING, query_timeout=8),
         }
     )
     django.setup()
@@ -100,7 +100,7 @@ def deadlock(connections: Any) -> None:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.execute("UPDATE [conformance] SET [n] = 7 WHERE [id] = %s", [first])
-                meet.wait(60)
+                meet.wait(250)
                 cursor.execute("UPDATE [conformance] SET [n] = 8 WHERE [id] = %s", [second])
         except DatabaseError:
             pass
