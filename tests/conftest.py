@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.browser import chromium, chromium_unavailable
 
@@ -26,6 +27,16 @@ STATEMENTS_DIR = Path(__file__).resolve().parent.parent / "var" / "statements"
 
 NEVER_SKIPPED_IN_CI = {"browser", "tsql"}
 """Markers of tests that .ci/run installs everything for: a skip of one of them fails the run there."""
+
+# How long an example takes is the machine's business. HYPOTHESIS_PROFILE=default looks at other examples each time.
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @dataclass(frozen=True, slots=True)
