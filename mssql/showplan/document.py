@@ -3,6 +3,7 @@
 import codecs
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from xml.parsers import expat
 
 SHOWPLAN = "ShowPlanXML"
@@ -12,9 +13,18 @@ SHOWPLAN = "ShowPlanXML"
 MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 2_000
 MAX_ELEMENTS = 120_000
+MAX_ATTRIBUTES = 600_000
+MAX_ATTRIBUTES_OF_ONE = 1_000
 
 _DECLARATION = re.compile(r"\s*<\?xml\b[^>]*\?>")
 _DECLARED_ENCODING = re.compile(rb"""^\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+# Python has decoders that no XML is written in, and some of them take time by the square of the length.
+_KNOWN_ENCODING = re.compile(
+    r"(?:us-)?ascii|latin-?1|iso-8859-\d+|(?:windows-|cp)\d+|koi8-[ru]|gb\w+|big5|shift_jis|euc-\w+"
+)
+# The parser hands over an element when it has all of its attributes: too many are to be seen before that.
+_LONG_TAG = re.compile(r"<[^<]{100000,}")
+_ATTRIBUTE = re.compile(r"""=\s*(?:"[^"]*"|'[^']*')""")
 
 StartHandler = Callable[[str, dict[str, str]], None]
 EndHandler = Callable[[str], None]
@@ -91,9 +101,11 @@ def _decode(data: bytes) -> str:
         declared = _DECLARED_ENCODING.match(data[:200])
         name = declared[1].decode("ascii").lower() if declared else "utf-8"
         encoding = "utf-8-sig" if name.startswith(("utf-16", "utf-8", "ucs-2", "unicode")) else name
+        if encoding != "utf-8-sig" and not _KNOWN_ENCODING.fullmatch(encoding):
+            raise ShowplanError(f"the document cannot be decoded: unknown encoding: {name[:60]}")
     try:
         return data.decode(encoding)
-    except (UnicodeDecodeError, LookupError) as error:
+    except (UnicodeError, LookupError) as error:
         raise ShowplanError(f"the document cannot be decoded: {error}") from error
 
 
@@ -102,16 +114,20 @@ def scan(xml: str | bytes, start: StartHandler, end: EndHandler, text: TextHandl
     document = read_text(xml)
     if not document:
         raise ShowplanError("the document is empty")
-    depth = count = 0
+    _refuse_endless_tags(document)
+    depth = elements = attributes_seen = 0
 
     def start_element(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth, count
+        nonlocal depth, elements, attributes_seen
         depth += 1
-        count += 1
+        elements += 1
+        attributes_seen += len(attributes)
         if depth > MAX_DEPTH:
             raise ShowplanError(f"the document is nested deeper than {MAX_DEPTH:,} levels")
-        if count > MAX_ELEMENTS:
+        if elements > MAX_ELEMENTS:
             raise ShowplanError(f"the document has more than {MAX_ELEMENTS:,} elements")
+        if attributes_seen > MAX_ATTRIBUTES:
+            raise ShowplanError(f"the document has more than {MAX_ATTRIBUTES:,} attributes")
         start(tag, attributes)
 
     def end_element(tag: str) -> None:
@@ -138,6 +154,13 @@ def scan(xml: str | bytes, start: StartHandler, end: EndHandler, text: TextHandl
         raise ShowplanError(
             f"the document holds characters that XML does not allow: {error.reason}"
         ) from error
+
+
+def _refuse_endless_tags(document: str) -> None:
+    for tag in _LONG_TAG.finditer(document):
+        attributes = islice(_ATTRIBUTE.finditer(tag[0]), MAX_ATTRIBUTES_OF_ONE + 1)
+        if sum(1 for _ in attributes) > MAX_ATTRIBUTES_OF_ONE:
+            raise ShowplanError(f"an element has more than {MAX_ATTRIBUTES_OF_ONE:,} attributes")
 
 
 def local_name(name: str) -> str:

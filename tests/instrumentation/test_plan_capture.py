@@ -34,6 +34,9 @@ from .conftest import Telemetry
 
 PLANS = Path(__file__).resolve().parent.parent / "fixtures" / "plans"
 
+# In milliseconds: so long that no stall of the machine makes a statement slow that is to be fast.
+SLOW = 3_600_000
+
 
 def plan(name: str) -> CapturedPlan:
     return CapturedPlan((PLANS / f"{name}.sqlplan").read_bytes().decode("utf-8-sig"), "actual")
@@ -152,9 +155,9 @@ def submitted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         ({"when": "sampled", "sample_ratio": 0.1}, 0.05, 1, True, 0),
         ({"when": "sampled", "sample_ratio": 0.1}, 0.5, 1, False, 0),
         ({"when": "sampled", "sample_ratio": 0.1, "source": "cached"}, 0.05, 1, False, 1),
-        ({"when": "slow", "slow_ms": 100}, 0.0, 50, False, 0),
-        ({"when": "slow", "slow_ms": 100}, 0.0, 150, False, 1),
-        ({"when": "slow", "slow_ms": 100, "source": "actual"}, 0.0, 150, False, 0),
+        ({"when": "slow", "slow_ms": SLOW}, 0.0, SLOW / 2, False, 0),
+        ({"when": "slow", "slow_ms": SLOW}, 0.0, SLOW, False, 1),
+        ({"when": "slow", "slow_ms": SLOW, "source": "actual"}, 0.0, SLOW, False, 0),
         ({"when": "always", "per_minute": 0}, 0.0, 1, False, 0),
     ],
 )
@@ -166,8 +169,8 @@ def test_rules(
 
 
 def test_a_slow_statements_next_run_is_taken(submitted: list[Any]) -> None:
-    rules = Rules(when="slow", slow_ms=100, source="actual")
-    assert [rules.run(took_ms=500), rules.run("SELECT a"), rules.run(), rules.run()] == [
+    rules = Rules(when="slow", slow_ms=SLOW, source="actual")
+    assert [rules.run(took_ms=SLOW), rules.run("SELECT a"), rules.run(), rules.run()] == [
         False,
         False,
         True,
@@ -181,12 +184,12 @@ def test_texts_that_differ_in_literals_are_one_query(submitted: list[Any]) -> No
     texts = ("SELECT a FROM t WHERE id = 1", "SELECT a FROM t WHERE id = 2", "SELECT b FROM t WHERE id = 1")
     assert [always.run(text) for text in texts] == [True, False, True]
     assert [always.run(f"SELECT a FROM t WHERE id IN ({ids})") for ids in ("?", "?, ?")] == [True, False]
-    slow = Rules(when="slow", slow_ms=100)
+    slow = Rules(when="slow", slow_ms=SLOW)
     for text in texts[:2]:
-        slow.run(text, took_ms=150)
+        slow.run(text, took_ms=SLOW)
     assert len(submitted) == 1
-    following = Rules(when="slow", slow_ms=100, source="actual")
-    assert [following.run(texts[0], took_ms=500), following.run(texts[1])] == [False, True]
+    following = Rules(when="slow", slow_ms=SLOW, source="actual")
+    assert [following.run(texts[0], took_ms=SLOW), following.run(texts[1])] == [False, True]
 
 
 def test_a_failed_statement_is_left_alone(submitted: list[Any]) -> None:

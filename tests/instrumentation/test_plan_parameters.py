@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mssql.instrumentation.plan_parameters import MAX_LITERAL, Declared, as_batch, declare, declare_value
@@ -103,6 +103,7 @@ def test_a_statement_without_parameters_is_itself() -> None:
     assert as_batch("SELECT 'a?'", []) == "SELECT 'a?'"
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_string_ends_where_it_ends(value: str) -> None:
     """No value can close its own literal: what stands inside has only doubled quotes."""

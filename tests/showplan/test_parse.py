@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 import tracemalloc
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from mssql.showplan import ShowplanError, findings, parse, redact, to_svg
 from mssql.showplan.document import MAX_BYTES, MAX_DEPTH
 
-from .plans import FILES, Document, counters, load, plan_xml, relop
+from .plans import FILES, Document, counters, cpu_seconds, load, plan_xml, relop
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -103,7 +102,7 @@ def test_everything_else_works_on_it(name: str) -> None:
     assert to_svg(plan).startswith("<svg ")
 
 
-# CPU seconds. Each takes a tenth of it on an idle machine; CI is not one.
+# What is promised takes less than a second where a processor does what most do; the slowest of these takes 0.4 there.
 MARGIN = 4.0
 
 BODY = plan_xml(relop("Table Scan", counters(3), node=7, EstimateRows="2.5"))
@@ -175,6 +174,9 @@ BOMB = (
 )
 
 
+ATTRIBUTES_OF_ONE = " ".join(f'a{n}=""' for n in range(900))
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -195,15 +197,21 @@ BOMB = (
         ("", "empty"),
         (b"", "empty"),
         (b'<?xml version="1.0" encoding="no-such"?><a/>', "decode"),
+        (b'<?xml version="1.0" encoding="undefined"?><a/>', "decode"),
+        (b'<?xml version="1.0" encoding="punycode"?>a-' + b"b9" * 4_000_000, "decode"),
+        (b'<?xml version="1.0" encoding="cp65000000"?><a/>', "decode"),
+        ("<ShowPlanXML " + " ".join(f'a{n}="1"' for n in range(1_000_000)) + "/>", "attributes"),
+        ("<ShowPlanXML>" + f"<a {ATTRIBUTES_OF_ONE}/>" * 1_000 + "</ShowPlanXML>", "attributes"),
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else None,
 )
 def test_hostile_documents_end_at_once(document: str | bytes, message: str) -> None:
-    for read in (parse, redact):
-        started = time.process_time()
+    def refused(read: Callable[[str | bytes], object]) -> None:
         with pytest.raises(ShowplanError, match=message):
             read(document)
-        assert time.process_time() - started < MARGIN
+
+    for read in (parse, redact):
+        assert cpu_seconds(lambda read=read: refused(read)) < MARGIN  # type: ignore[misc]
 
 
 def test_refusing_takes_little_memory() -> None:
@@ -222,19 +230,13 @@ def test_deep_plans_within_the_limit_work() -> None:
     opening = '<RelOp NodeId="0" PhysicalOp="Filter" LogicalOp="Filter" EstimateRows="1"><Filter>'
     plan = parse(plan_xml(opening * depth + "</Filter></RelOp>" * depth))
     assert len(list(plan.operators())) == depth
-    started = time.process_time()
-    json.dumps(plan.to_dict())
-    findings(plan)
-    to_svg(plan)
-    assert time.process_time() - started < 10 * MARGIN
+    assert cpu_seconds(lambda: (json.dumps(plan.to_dict()), findings(plan), to_svg(plan))) < MARGIN
 
 
 def test_a_megabyte_is_parsed_and_drawn_within_a_second() -> None:
     data = load("htmlqueryplan_batch_hash_table_build")
     assert 1_000_000 < len(data) < MAX_BYTES
-    started = time.process_time()
-    to_svg(parse(data))
-    assert time.process_time() - started < MARGIN
+    assert cpu_seconds(lambda: to_svg(parse(data))) < 1.0
 
 
 def test_the_library_needs_nothing_but_python() -> None:
