@@ -258,7 +258,8 @@ function drag(canvas, event) {
 
 async function copy(button) {
     const source = button.parentElement.querySelector("pre");
-    const label = button.textContent;
+    // At a second click the button may still say what became of the first.
+    button.dataset.label ??= button.textContent;
     try {
         await navigator.clipboard.writeText(source.textContent);
         button.textContent = "Copied";
@@ -268,7 +269,7 @@ async function copy(button) {
         button.textContent = "Selected";
     }
     setTimeout(() => {
-        button.textContent = label;
+        button.textContent = button.dataset.label;
     }, 1500);
 }
 
