@@ -28,6 +28,10 @@ class Site:
     url: str
     cookies: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def origin(self) -> str:
+        return self.url.rstrip("/")
+
     def get(self, path: str) -> tuple[int, str, Any]:
         """Status, text and headers of an answer."""
         return self._send(urllib.request.Request(urllib.parse.urljoin(self.url, path)))

@@ -3,228 +3,196 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webelement import WebElement
 
-from tests.browser import chromium, chromium_unavailable
+from tests.browser import ToolbarPage, chromium, chromium_unavailable, lasting_chromium
 
 from .conftest import Site
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(bool(chromium_unavailable()), reason=chromium_unavailable() or "none"),
+    pytest.mark.timeout(900),
 ]
 
-SCREENSHOTS = Path(__file__).resolve().parent.parent.parent / "var" / "screenshots"
 
-WATCH_POLICY = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => window.violations.push(event.violatedDirective));
-"""
-
-
-class Page:
-    """The page with its toolbar."""
+class Page(ToolbarPage):
+    """The made-up site's page with its panel."""
 
     def __init__(self, driver: webdriver.Chrome, site: Site) -> None:
-        self.driver = driver
+        super().__init__(driver)
         self.site = site
-        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH_POLICY})
 
     def open(self, path: str = "") -> None:
         self.driver.get(self.site.url + path)
-        self.wait(lambda: self.all("a.SQLServerPanel"))
-        self.click("a.SQLServerPanel")
-        self.wait(lambda: self.all("[data-mssql-panel]") and self.styled())
-
-    def styled(self) -> bool:
-        """Whether the panel's own style sheet has come."""
-        return bool(
-            self.driver.execute_script(
-                "const root = document.getElementById('djDebugRoot').shadowRoot;"
-                "return Boolean(root.querySelector('link[data-mssql-styles]')?.sheet);"
-            )
-        )
-
-    @property
-    def root(self) -> Any:
-        return self.driver.find_element(By.ID, "djDebugRoot").shadow_root
-
-    def all(self, selector: str) -> list[WebElement]:
-        found: list[WebElement] = self.root.find_elements(By.CSS_SELECTOR, selector)
-        return found
-
-    def one(self, selector: str) -> WebElement:
-        return self.all(selector)[0]
-
-    def click(self, selector: str) -> None:
-        element = self.one(selector)
-        self.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center', inline: 'center'})", element
-        )
-        element.click()
-
-    def css(self, selector: str, name: str) -> str:
-        return self.one(selector).value_of_css_property(name)
-
-    def wait(self, condition: Callable[[], Any], seconds: float = 60) -> Any:
-        """What ``condition`` gives at last. The page's script replaces elements while the condition looks at them."""
-        deadline = time.monotonic() + seconds
-        while True:
-            with contextlib.suppress(StaleElementReferenceException, NoSuchElementException, IndexError):
-                if result := condition():
-                    return result
-            assert time.monotonic() < deadline, "the page did not come to it"
-            time.sleep(0.05)
+        self.open_panel()
 
     def statements(self) -> list[str]:
         """The ids of the statements that are shown, in order."""
-        return [
-            str(item.get_attribute("data-mssql-statement"))
-            for item in self.all("[data-mssql-statement]")
-            if item.is_displayed()
-        ]
+        shown: list[str] = self.script(
+            "return all('[data-mssql-statement]').filter((item) => item.checkVisibility())"
+            ".map((item) => item.dataset.mssqlStatement)"
+        )
+        return shown
 
     def open_plan(self, statement: int = 1) -> None:
         self.click(f'[data-mssql-statement="{statement}"] form[data-mssql-plan] button')
-        self.wait(lambda: self.all("[data-mssql-plan-view], [data-mssql-failure]"))
+        self.wait(lambda: self.shown("[data-mssql-plan-view], [data-mssql-failure]"), "a plan")
 
-    def shoot(self, name: str) -> None:
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.driver.save_screenshot(str(SCREENSHOTS / f"{name}.png"))
+    def chosen(self) -> list[str]:
+        """The operators that are chosen, by their numbers."""
+        numbers: list[str] = self.script(
+            "return all('[data-mssql-operator][aria-pressed]').map((item) => item.dataset.mssqlOperator)"
+        )
+        return numbers
 
-    def complaints(self) -> list[str]:
-        """What the console and the policy have to say."""
-        console = [
-            entry["message"]
-            for entry in self.driver.get_log("browser")
-            if entry["level"] in ("SEVERE", "WARNING")
-        ]
-        return console + list(self.driver.execute_script("return window.violations"))
+    def operator_titles(self) -> list[str]:
+        """What the browser shows beside the pointer, for each operator."""
+        titles: list[str] = self.script(
+            "return all('[data-mssql-operator]').map((item) => item.querySelector('title').textContent)"
+        )
+        return titles
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator[webdriver.Chrome]:
-    with chromium(1500, 950) as driver:
-        yield driver
+def answering() -> Iterator[Callable[[], webdriver.Chrome]]:
+    with lasting_chromium(1500, 950) as answering:
+        yield answering
 
 
 @pytest.fixture
-def page(driver: webdriver.Chrome, site: Site) -> Iterator[Page]:
+def page(answering: Callable[[], webdriver.Chrome], site: Site) -> Iterator[Page]:
+    """The page of orders with its panel open, in a browser that knows nothing of earlier tests."""
+    driver = answering()
+    driver.get("about:blank")
+    driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": site.origin, "storageTypes": "all"})
     page = Page(driver, site)
-    driver.get_log("browser")
+    page.complaints()
     page.open()
     yield page
     assert page.complaints() == []
 
 
 def test_the_list_sorts_filters_and_jumps(page: Page) -> None:
-    assert page.statements() == [str(number) for number in range(1, 18)]
-    page.one('[data-mssql-sort] option[value="duration"]').click()
-    assert page.statements()[:2] == ["8", "1"]
-    page.one('[data-mssql-sort] option[value="order"]').click()
-    page.one("[data-mssql-filter]").send_keys("shop_stock")
-    assert page.statements() == ["5"]
-    assert page.one("[data-mssql-count]").text == "1 of 17 shown"
-    page.one("[data-mssql-filter]").send_keys(Keys.BACKSPACE * 10)
+    everything = [str(number) for number in range(1, 18)]
+    page.becomes(page.statements, everything)
+    page.choose("[data-mssql-sort]", "duration")
+    page.becomes(lambda: page.statements()[:3], ["8", "1", "3"])
+    page.choose("[data-mssql-sort]", "execution")
+    page.becomes(page.statements, everything)
+    page.type("[data-mssql-filter]", "shop_stock")
+    page.becomes(page.statements, ["5"])
+    page.becomes(lambda: page.text("[data-mssql-count]"), "1 of 17 shown")
+    page.type("[data-mssql-filter]", Keys.BACKSPACE * 10)
+    page.becomes(page.statements, everything)
     page.click("[data-mssql-only]")
-    assert len(page.statements()) == 8
+    page.becomes(lambda: len(page.statements()), 8)
     page.click("[data-mssql-only]")
+    page.becomes(page.statements, everything)
     page.click("[data-mssql-jump]")
-    assert page.one('[data-mssql-statement="10"] details').get_attribute("open")
+    page.wait(lambda: page.shown('[data-mssql-statement="10"] .mp-details'), "the first of the group")
 
 
 def test_a_statement_opens_with_the_keyboard(page: Page) -> None:
-    page.one('[data-mssql-statement="3"] summary').send_keys(Keys.ENTER)
-    details = page.one('[data-mssql-statement="3"] .mp-details')
-    assert details.is_displayed()
-    assert "UPDATE [shop_order]" in details.text
-    assert "N'O''Brien'" in details.text
+    page.type('[data-mssql-statement="3"] summary', Keys.ENTER)
+    details = '[data-mssql-statement="3"] .mp-details'
+    page.wait(lambda: page.shown(details), details)
+    page.says(details, "UPDATE [shop_order]")
+    page.says(details, "N'O''Brien'")
 
 
 def test_the_plan_is_drawn_and_explains_itself(page: Page) -> None:
     page.open_plan()
-    operators = page.all("[data-mssql-operator]")
-    assert len(operators) == 6
-    drawing = page.one("[data-mssql-canvas] svg")
-    own_width = float(str(drawing.get_dom_attribute("viewBox")).split()[2])
+    page.becomes(lambda: page.count("[data-mssql-operator]"), 6)
     # As much smaller as the window demands, but never too small to read.
-    assert 0.75 <= drawing.size["width"] / own_width < 1
+    scale = page.script(
+        "const svg = one('[data-mssql-canvas] svg');"
+        "return svg.getBoundingClientRect().width / svg.viewBox.baseVal.width"
+    )
+    assert 0.75 <= scale < 1
     # It opens with the operator that takes most.
-    shares = [float(share.text.strip("<%")) for share in page.all("[data-mssql-operator] .sp-share")]
-    (chosen,) = page.all("[data-mssql-operator][aria-pressed]")
-    assert operators.index(chosen) == shares.index(max(shares))
+    shares = page.script("return all('[data-mssql-operator] .sp-share').map((share) => share.textContent)")
+    greatest = max(range(6), key=lambda number: float(shares[number].strip("<%")))
+    page.becomes(page.chosen, [str(greatest)])
     page.click('[data-mssql-operator="1"]')
-    assert page.one("[data-mssql-aside] h4").text.startswith("Sort")
+    page.wait(lambda: page.text("[data-mssql-aside] h4").startswith("Sort"), "the facts of the sort")
     page.click('[data-mssql-operator="3"]')
-    aside = page.one("[data-mssql-aside]").text
-    assert "Clustered Index Scan" in aside
-    assert "Rows read" in aside
-    assert "17.1M" in aside
-    assert page.one('[data-mssql-operator="3"]').get_attribute("aria-pressed") == "true"
-    title = page.driver.execute_script("return arguments[0].querySelector('title').textContent", operators[3])
-    assert "Rows read: 17.1M" in title
+    for words in ("Clustered Index Scan", "Rows read", "17.1M"):
+        page.says("[data-mssql-aside]", words)
+    page.becomes(page.chosen, ["3"])
+    assert "Rows read: 17.1M" in page.operator_titles()[3]
 
 
 def test_an_operator_answers_to_the_pointer(page: Page) -> None:
     page.open_plan()
 
     def outline() -> str:
-        return page.css('[data-mssql-operator="1"] .sp-card', "stroke")
+        colour: str = page.script(
+            "return getComputedStyle(one('[data-mssql-operator=\"1\"] .sp-card')).stroke"
+        )
+        return colour
 
+    page.hover(".mp-origin")
+    page.wait(
+        lambda: not page.script("return one('[data-mssql-operator=\"1\"]').matches(':hover')"), "no hover"
+    )
     before = outline()
-    operator = page.one('[data-mssql-operator="1"]')
-    ActionChains(page.driver).move_to_element(operator).perform()
-    page.wait(lambda: outline() != before)
+    page.hover('[data-mssql-operator="1"]')
+    page.wait(lambda: outline() != before, "another outline")
     # The browser shows an SVG's title beside the pointer.
-    title = page.driver.execute_script("return arguments[0].querySelector('title').textContent", operator)
+    title = page.operator_titles()[1]
     assert title.startswith("Sort — node 1")
     assert "Actual rows:" in title
 
 
 def test_the_plan_is_walked_with_the_keyboard(page: Page) -> None:
     page.open_plan()
-    first = page.one('[data-mssql-operator="0"]')
-    page.driver.execute_script("arguments[0].focus()", first)
-    first.send_keys(Keys.ARROW_RIGHT)
-    assert "Sort" in page.one("[data-mssql-aside]").text
-    page.one('[data-mssql-operator="1"]').send_keys(Keys.ARROW_LEFT)
-    assert "Parallelism" in page.one("[data-mssql-aside]").text
-    page.driver.switch_to.active_element.send_keys(Keys.ESCAPE)
-    page.wait(lambda: not page.one("#djDebugWindow").is_displayed())
-    assert page.one("[data-mssql-panel]").is_displayed()
+    page.script("one('[data-mssql-operator=\"0\"]').focus()")
+    page.type('[data-mssql-operator="0"]', Keys.ARROW_RIGHT)
+    page.says("[data-mssql-aside]", "Sort")
+    page.type('[data-mssql-operator="1"]', Keys.ARROW_LEFT)
+    page.says("[data-mssql-aside]", "Parallelism")
+    ActionChains(page.driver).send_keys(Keys.ESCAPE).perform()
+    page.wait(lambda: not page.shown("#djDebugWindow"), "the window is closed")
+    assert page.shown("[data-mssql-panel]")
 
 
 def test_zoom_and_search(page: Page) -> None:
     page.open_plan()
-    svg = page.one("[data-mssql-canvas] svg")
 
     def width() -> float:
-        return float(str(svg.get_attribute("width")))
+        return float(page.attribute("[data-mssql-canvas] svg", "width") or 0)
 
+    first = width()
     page.click('[data-mssql-zoom="full"]')
+    page.wait(lambda: width() > first, "the full size")
     full = width()
     page.click('[data-mssql-zoom="in"]')
-    assert width() > full
+    page.wait(lambda: width() > full, "larger")
     page.click('[data-mssql-zoom="out"]')
     page.click('[data-mssql-zoom="out"]')
-    assert width() < full
-    page.one("[data-mssql-find]").send_keys("posts")
-    assert len(page.all(".sp-found")) == 1
+    page.wait(lambda: width() < full, "smaller")
+    page.type("[data-mssql-find]", "posts")
+    page.becomes(lambda: page.count(".sp-found"), 1)
 
 
 def test_tabs_lead_to_findings_indexes_and_xml(page: Page) -> None:
     page.open_plan()
+
+    def panels() -> list[str]:
+        """The ids of the tabs' panels that are shown."""
+        shown: list[str] = page.script(
+            "return all('.mp-tabpanel').filter((item) => item.checkVisibility()).map((item) => item.id)"
+        )
+        return shown
+
     for tab, expected in (
         ("findings", "Parallel threads are unevenly loaded"),
         ("indexes", "CREATE NONCLUSTERED INDEX [IX_Posts_PostTypeId_CreationDate]"),
@@ -234,35 +202,45 @@ def test_tabs_lead_to_findings_indexes_and_xml(page: Page) -> None:
         ("xml", "<ShowPlanXML"),
     ):
         page.click(f'label[for="mp-tab-{tab}"]')
-        panel = page.one(f"#mp-panel-{tab}")
-        assert panel.is_displayed()
-        assert expected in panel.text
-        assert sum(other.is_displayed() for other in page.all(".mp-tabpanel")) == 1
+        page.becomes(panels, [f"mp-panel-{tab}"])
+        page.says(f"#mp-panel-{tab}", expected)
     page.click('label[for="mp-tab-findings"]')
+    page.becomes(panels, ["mp-panel-findings"])
     page.click("[data-mssql-goto]")
-    assert page.one("#mp-panel-plan").is_displayed()
-    assert page.all("[data-mssql-operator][aria-pressed]")
+    page.becomes(panels, ["mp-panel-plan"])
+    assert page.chosen() == [page.attribute("[data-mssql-goto]", "data-mssql-goto")]
 
 
 def test_tabs_change_with_the_arrow_keys(page: Page) -> None:
     page.open_plan()
-    page.one("#mp-tab-plan").send_keys(Keys.ARROW_RIGHT)
-    assert page.one("#mp-panel-findings").is_displayed()
+    page.type("#mp-tab-plan", Keys.ARROW_RIGHT)
+    page.wait(lambda: page.shown("#mp-panel-findings"), "the next tab")
 
 
 def test_the_ddl_is_copied(page: Page) -> None:
     page.driver.execute_cdp_cmd(
         "Browser.grantPermissions",
-        {
-            "origin": page.site.url.rstrip("/"),
-            "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"],
-        },
+        {"origin": page.site.origin, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]},
     )
     page.open_plan()
     page.click('label[for="mp-tab-indexes"]')
-    page.click("#mp-panel-indexes [data-mssql-copy]")
-    page.wait(lambda: page.one("#mp-panel-indexes [data-mssql-copy]").text == "Copied")
-    copied = page.driver.execute_async_script("navigator.clipboard.readText().then(arguments[0])")
+    button = "#mp-panel-indexes [data-mssql-copy]"
+    # The button says it for a moment only.
+    page.script(
+        "window.labels = [];"
+        "const button = one(arguments[0]);"
+        "new MutationObserver(() => window.labels.push(button.textContent)).observe(button, {childList: true})",
+        button,
+    )
+    page.click(button)
+    page.wait(lambda: "Copied" in page.script("return window.labels"), "the button says so")
+    # A second click while the button still says it: each of the two takes its word back.
+    page.click(button)
+    page.wait(lambda: len(page.script("return window.labels")) == 4, "both words are taken back")
+    assert page.text(button) == "Copy"
+    copied = page.driver.execute_async_script(
+        "const [done] = arguments; navigator.clipboard.readText().then(done, (error) => done(String(error)))"
+    )
     assert copied.startswith("CREATE NONCLUSTERED INDEX [IX_Posts_PostTypeId_CreationDate]")
 
 
@@ -272,61 +250,66 @@ def test_the_plan_is_downloaded(page: Page, tmp_path: Path) -> None:
     )
     page.open_plan()
     page.click("[data-mssql-download]")
-    file = tmp_path / "statement-1.sqlplan"
-    # Chromium holds the name with an empty file until the download is whole, and then moves it there.
-    page.wait(lambda: file.exists() and file.stat().st_size)
-    assert file.read_bytes().decode("utf-16").startswith("<ShowPlanXML")
-    assert page.one("[data-mssql-plan-view]").is_displayed()
+
+    def downloaded() -> str:
+        # Chromium holds the name with an empty file until the download is whole, and then moves it there.
+        with contextlib.suppress(FileNotFoundError):
+            return (tmp_path / "statement-1.sqlplan").read_bytes().decode("utf-16", "replace")
+        return ""
+
+    page.wait(lambda: downloaded().rstrip().endswith("</ShowPlanXML>"), "the whole file")
+    assert downloaded().startswith("<ShowPlanXML")
+    assert page.shown("[data-mssql-plan-view]")
 
 
 def test_two_plans_are_compared(page: Page) -> None:
     page.open_plan()
-    page.one('select[name="other"]').send_keys("8:")
+    page.choose('select[name="other"]', "8:")
     page.click("form[data-mssql-window] button")
-    page.wait(lambda: page.all("[data-mssql-comparison]"))
-    assert "The plans differ in shape" in page.one("[data-mssql-comparison]").text
-    assert len(page.all("[data-mssql-comparison] svg.sp-plan")) == 2
+    page.says("[data-mssql-comparison]", "The plans differ in shape")
+    assert page.count("[data-mssql-comparison] svg.sp-plan") == 2
 
 
 def test_a_refusal_says_what_to_grant(page: Page) -> None:
     page.open_plan(3)
-    assert "GRANT SHOWPLAN" in page.one("[data-mssql-failure]").text
+    page.says("[data-mssql-failure]", "GRANT SHOWPLAN")
 
 
 def test_the_switch_lasts_for_the_next_requests(page: Page) -> None:
     page.click("[data-mssql-actual]")
+    page.wait(lambda: page.script("return document.cookie.includes('djdtMSSQLActualPlans=on')"), "the cookie")
     page.open()
-    assert "Actual plan" in page.one('[data-mssql-statement="1"]').text
+    page.says('[data-mssql-statement="1"]', "Actual plan")
     page.open_plan()
-    assert "actual plan" in page.one(".mp-origin").text
-    page.driver.delete_all_cookies()
+    page.says(".mp-origin", "actual plan")
 
 
 def test_an_earlier_request_is_seen_through_the_history(page: Page) -> None:
+    request = page.attribute("#djDebug", "data-request-id")
     page.driver.get(page.site.url + "quiet/")
-    page.wait(lambda: page.all("a.HistoryPanel"))
+    page.wait(lambda: page.shown("a.HistoryPanel"), "the toolbar")
     page.click("a.HistoryPanel")
+    switch = f'button.switchHistory[data-request-id="{request}"]'
+    row = f'tr[data-request-id="{request}"]'
 
     def switched() -> bool:
         """Whether the toolbar took the click: its script marks the row at once, but comes some time after the row."""
-        for row in page.all("tr[data-request-id]"):
-            if {"/", "Switch"} <= set(str(row.get_attribute("innerText")).split()):
-                page.driver.execute_script("arguments[0].querySelector('.switchHistory').click()", row)
-                return "djdt-highlighted" in str(row.get_attribute("class"))
-        return False
+        page.click(switch)
+        return "djdt-highlighted" in str(page.attribute(row, "class"))
 
-    page.wait(switched)
-    page.wait(lambda: "13 queries" in page.one("#djdt-SQLServerPanel").text)
+    page.wait(switched, "the earlier request")
+    page.says("#djdt-SQLServerPanel", "13 queries")
     page.click("a.SQLServerPanel")
-    page.wait(lambda: len(page.all("[data-mssql-statement]")) == 17 and page.styled())
+    page.wait(page.panel_is_ready, "the panel")
+    page.becomes(lambda: len(page.statements()), 17)
     page.open_plan()
-    assert page.all("[data-mssql-operator]")
+    page.becomes(lambda: page.count("[data-mssql-operator]"), 6)
 
 
 def test_hostile_text_does_nothing(page: Page) -> None:
-    page.one('[data-mssql-statement="9"] summary').click()
-    assert "alert(1)" in page.one('[data-mssql-statement="9"] .mp-details').text
-    assert page.all("[data-mssql-panel] img, [data-mssql-panel] script") == []
+    page.click('[data-mssql-statement="9"] summary')
+    page.says('[data-mssql-statement="9"] .mp-details', "alert(1)")
+    assert page.count("[data-mssql-panel] img, [data-mssql-panel] script") == 0
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1500, False), (1500, True), (700, False)])
@@ -336,11 +319,12 @@ def test_it_fits_and_can_be_read(site: Site, width: int, dark: bool) -> None:
         page = Page(driver, site)
         page.open()
         page.shoot(name)
-        assert overflow(page, "[data-mssql-panel]") <= 0
+        page.wait(lambda: overflow(page, "[data-mssql-panel]") <= 0, "the panel fits")
         page.open_plan()
         page.click('[data-mssql-operator="3"]')
+        page.says("[data-mssql-aside]", "Clustered Index Scan")
         page.shoot(f"{name}-plan")
-        assert overflow(page, "[data-mssql-plan-view]") <= 0
+        page.wait(lambda: overflow(page, "[data-mssql-plan-view]") <= 0, "the plan fits")
         for selector in (".mp-origin", ".mp-tabpanel h4", ".mp-toolbar", ".mp-facts dd"):
             assert contrast(page, selector) >= 4.5, selector
         assert page.complaints() == []
@@ -348,8 +332,8 @@ def test_it_fits_and_can_be_read(site: Site, width: int, dark: bool) -> None:
 
 def overflow(page: Page, selector: str) -> int:
     """By how many pixels the element's content is wider than the element."""
-    width: int = page.driver.execute_script(
-        "return arguments[0].scrollWidth - arguments[0].clientWidth", page.one(selector)
+    width: int = page.script(
+        "const {scrollWidth, clientWidth} = one(arguments[0]); return scrollWidth - clientWidth", selector
     )
     return width
 
@@ -362,17 +346,18 @@ const luminance = (colour) => {
     });
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 };
-let background = arguments[0];
+const element = one(arguments[0]);
+let background = element;
 while (background && /, 0\\)$|transparent/.test(getComputedStyle(background).backgroundColor)) {
     background = background.parentElement;
 }
-const one = luminance(getComputedStyle(arguments[0]).color);
+const text = luminance(getComputedStyle(element).color);
 const other = luminance(getComputedStyle(background).backgroundColor);
-return (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+return (Math.max(text, other) + 0.05) / (Math.min(text, other) + 0.05);
 """
 
 
 def contrast(page: Page, selector: str) -> float:
     """WCAG's contrast of an element's text to what stands behind it."""
-    ratio: float = page.driver.execute_script(CONTRAST, page.one(selector))
+    ratio: float = page.script(CONTRAST, selector)
     return ratio

@@ -36,10 +36,10 @@ def test_lists_each_statement_with_its_facts(any_site: Site) -> None:
     first = text(found["1"])
     assert "SELECT" in first
     assert "50 rows" in first
-    assert re.search(r"\b4\d\d\.\d\d ms", first)
+    assert "420.00 ms" in first
     assert "default (shop), session 57" in first
     assert "site.py:" in first
-    assert re.search(r"\b8\d\d\.\d\d ms", text(found["8"]))
+    assert "820.00 ms" in text(found["8"])
     assert "reports" in text(found["8"])
 
 
@@ -74,7 +74,7 @@ def test_a_retry_says_what_it_cost(site: Site) -> None:
     content = site.panel("/retried/")
     fragment(content)
     shown = text(content)
-    assert re.search(r"1 retry waited 80 ms, repeated [3-9]\d ms of work", shown)
+    assert "1 retry waited 80 ms, repeated 30 ms of work" in shown
     assert (
         "Attempt 1 of the transaction on default ended in deadlock (error 1205); tried again after 80 ms."
         in shown
