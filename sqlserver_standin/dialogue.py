@@ -183,14 +183,12 @@ class Dialogue:
     def _run(self, response: Response, sql: str, work: Callable[[], None]) -> None:
         """Execute a request, with the fault that is armed for it, and end its answer."""
         fault = self._server.faults.take_statement(sql) if self._server.faults.armed else None
-        waited = not self._execution.acquire(blocking=False)
-        if waited:
-            self._execution.acquire()
+        self._execution.acquire()
         self.running = response
         try:
-            if waited:
-                self.watch()  # The attention may have come while another dialogue executed.
-            if response.cancelled:
+            if self._line.has_input:
+                self.watch()  # An attention may have come with the request, or while another dialogue executed.
+            if response.cancelled or self._ended:
                 raise Cancelled
             if fault is None:
                 work()

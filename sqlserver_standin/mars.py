@@ -116,6 +116,10 @@ class Channel(PacketLine):
                 self._changed.wait()
             return self._packets.popleft()
 
+    @property
+    def has_input(self) -> bool:
+        return bool(self._packets)
+
     def poll(self) -> Packet | None:
         with self._changed:
             if self._packets and self._packets[0][0] == PacketType.ATTENTION:

@@ -40,6 +40,11 @@ class PacketLine(ABC):
     def read_packet(self) -> Packet:
         """Wait for a packet."""
 
+    @property
+    @abstractmethod
+    def has_input(self) -> bool:
+        """Whether something has arrived that nobody has read."""
+
     @abstractmethod
     def poll(self) -> Packet | None:
         """The next packet if it is an attention that has arrived whole; anything else stays for `read_packet`."""
@@ -94,6 +99,10 @@ class Transport(PacketLine):
             self._fill(0)
         data, self._input = self._input[:size], self._input[size:]
         return data
+
+    @property
+    def has_input(self) -> bool:
+        return bool(self._input)
 
     def poll(self) -> Packet | None:
         with contextlib.suppress(BlockingIOError):

@@ -32,6 +32,7 @@ from sqlserver_standin.events import (
 )
 from sqlserver_standin.faults import Faults
 from sqlserver_standin.journal import Journal
+from sqlserver_standin.releases import DEFAULT_RELEASE, RELEASES
 from sqlserver_standin.server import Server, listen
 from sqlserver_standin.types import SqlType
 
@@ -80,11 +81,6 @@ class EchoSession:
                     if self.cancelled.wait(0.01):
                         raise SqlError(0, "cancelled")
                 yield Done(None)
-            case "deaf":  # to the first cancel, as when it comes before a statement has reached PostgreSQL
-                self.cancelled.wait()
-                self.cancelled.clear()
-                self.cancelled.wait()
-                raise SqlError(0, "cancelled")
             case "raise":
                 raise sql_error(int(argument), *"xyzw")
             case "crash":
@@ -131,6 +127,7 @@ class EchoInstance:
     """Keeps the sessions of its clients; ``scripts`` maps a SQL text to the events that answer it."""
 
     server_name = "STANDIN"
+    release = RELEASES[DEFAULT_RELEASE]
 
     def __init__(self) -> None:
         self.sessions: dict[int, EchoSession] = {}
