@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from sqlserver_standin.engine.postgres import PostgresError
 from sqlserver_standin.faults import Faults
 from sqlserver_standin.journal import Journal
 from sqlserver_standin.launcher import DEFAULT_PASSWORD, DEFAULT_USER
+from sqlserver_standin.releases import DEFAULT_RELEASE, RELEASES
 from sqlserver_standin.server import ListenError, Server, listen
 
 OTHER_FILES = 100
@@ -39,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
     try:
-        instance = Instance(options.data, password=options.password)
+        instance = Instance(options.data, password=options.password, release=RELEASES[options.release])
     except PostgresError as error:
         print(error, file=sys.stderr)
         return 1
@@ -65,6 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         journal.save()
     finally:
         instance.close()
+        if options.remove_data:
+            shutil.rmtree(options.data, ignore_errors=True)
     return 0
 
 
@@ -94,9 +98,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, required=True, help="directory of the databases, made if missing"
     )
+    parser.add_argument(
+        "--remove-data", action="store_true", help="remove that directory at the end, with all that is in it"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: loopback only)")
     parser.add_argument("--port", type=int, default=1433, help="port to listen on; 0 takes any free one")
     parser.add_argument("--password", default=DEFAULT_PASSWORD, help=f"password of {DEFAULT_USER}")
+    parser.add_argument(
+        "--release",
+        default=DEFAULT_RELEASE,
+        choices=RELEASES,
+        help=f"the SQL Server that it stands in for (default: {DEFAULT_RELEASE})",
+    )
     parser.add_argument("--log-level", default="warning", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
         "--control", action="store_true", help="open the control API for tests on a port of its own"

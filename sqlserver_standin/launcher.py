@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from sqlserver_standin.control import Control
+from sqlserver_standin.releases import DEFAULT_RELEASE
 
 DEFAULT_USER = "sa"
 DEFAULT_PASSWORD = "Standin_2022"
 
-_STOP_TIMEOUT = 30.0
+_STOP_TIMEOUT = 60.0
 _LISTENING = re.compile(r"listening on (?P<host>.+):(?P<port>\d+)\s*$")
 _CONTROL = re.compile(r"control on port (?P<port>\d+)\s*$")
 
@@ -31,7 +32,7 @@ class StandIn:
             connect(server.host, server.port, server.user, server.password)
 
     Without ``data`` its databases live in a temporary directory and go with it. It stops with this process, too,
-    should that die inside of the block.
+    and its temporary directory goes, should that die inside of the block.
     """
 
     host: str
@@ -39,10 +40,16 @@ class StandIn:
     control: Control
 
     def __init__(
-        self, data: str | Path | None = None, *, password: str = DEFAULT_PASSWORD, port: int = 0
+        self,
+        data: str | Path | None = None,
+        *,
+        password: str = DEFAULT_PASSWORD,
+        port: int = 0,
+        release: str = DEFAULT_RELEASE,
     ) -> None:
         self.user = DEFAULT_USER
         self.password = password
+        self.release = release
         self._data = None if data is None else Path(data)
         self._requested_port = port
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -57,10 +64,16 @@ class StandIn:
 
     def start(self) -> Self:
         if self._data is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="sqlserver_standin_")
+            # The server removes it, even when nobody else is left to do so; and `stop`, where the server was killed.
+            self._temporary = tempfile.TemporaryDirectory(
+                prefix="sqlserver_standin_", ignore_cleanup_errors=True
+            )
         data = self._data if self._temporary is None else Path(self._temporary.name)
         command = [sys.executable, "-m", "sqlserver_standin", "--port", str(self._requested_port)]
-        command += ["--data", str(data), "--password", self.password, "--control", "--exit-with-parent"]
+        command += ["--data", str(data), "--password", self.password, "--release", self.release]
+        command += ["--control", "--exit-with-parent"]
+        if self._temporary is not None:
+            command.append("--remove-data")
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from sqlserver_standin.connection import Connection
@@ -20,7 +21,7 @@ logger = logging.getLogger("sqlserver_standin")
 
 _BACKLOG = 128
 _WATCH_INTERVAL = 0.05
-_STOP_TIMEOUT = 5.0
+_STOP_TIMEOUT = 10.0
 
 
 class ListenError(Exception):
@@ -86,8 +87,9 @@ class Server:
             connections = dict(self._connections)
         for connection in connections:
             connection.close()
+        deadline = time.monotonic() + _STOP_TIMEOUT
         for thread in (*self._threads, *connections.values()):
-            thread.join(_STOP_TIMEOUT)
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _accept(self) -> None:
         while True:

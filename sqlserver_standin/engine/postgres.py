@@ -151,9 +151,9 @@ class Postgres:
     """One cluster in ``data``: ``start()`` makes it when it is not there; ``stop()`` leaves no process behind."""
 
     def __init__(self, data: Path) -> None:
-        self.data = data
-        self.cluster = data / "pgdata"
-        self.log = data / "postgres.log"
+        self.data = data.absolute()
+        self.cluster = self.data / "pgdata"
+        self.log = self.data / "postgres.log"
         self._install = install_directory()
         self._account = _Account()
         self._lock: IO[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import psycopg
@@ -76,11 +77,42 @@ def test_what_a_killed_stand_in_left_is_ended(tmp_path: Path) -> None:
     following = Postgres(tmp_path)
     following.start()
     try:
-        assert left_behind.wait(10) is not None
+        assert left_behind.wait(60) is not None
         psycopg.connect(following.conninfo("postgres")).close()
     finally:
         following.stop()
         killed.stop()
+
+
+@pytest.mark.parametrize("name", ["of " + "many " * 40 + "words", "with, a comma"])
+def test_a_directory_where_no_socket_can_be_is_fine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / name))
+    data = tmp_path / name / "data"
+    data.mkdir(parents=True)
+    postgres = Postgres(data)
+    postgres.start()
+    try:
+        psycopg.connect(postgres.conninfo("postgres")).close()
+    finally:
+        postgres.stop()
+    assert not Path(postgres.socket_directory).exists()
+
+
+def test_the_environment_of_other_postgresqls_is_not_heeded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = {"PGPORT": "1", "PGOPTIONS": "-c work_mem=64kB", "PGTZ": "Asia/Tokyo", "PGSERVICE": "nowhere"}
+    for variable, value in others.items():
+        monkeypatch.setenv(variable, value)
+    postgres = Postgres(tmp_path)
+    postgres.start()
+    try:
+        with psycopg.connect(postgres.conninfo("postgres")) as connection:
+            assert connection.execute("SHOW TimeZone").fetchone() == ("UTC",)
+    finally:
+        postgres.stop()
 
 
 def test_stopping_leaves_no_process_and_no_socket(tmp_path: Path) -> None:

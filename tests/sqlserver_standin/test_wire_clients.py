@@ -73,7 +73,9 @@ def _odbc(encrypt: str) -> Connect:
     def connect(server: Server) -> Any:
         text = f"Server={server.host},{server.port};UID={server.user};PWD={server.password};DATABASE=master"
         connection = pyodbc.connect(
-            f"Driver={driver_path()};{text};Encrypt={encrypt};TrustServerCertificate=yes", autocommit=True
+            f"Driver={driver_path()};{text};Encrypt={encrypt};TrustServerCertificate=yes",
+            autocommit=True,
+            timeout=60,
         )
         connection.add_output_converter(-155, _datetimeoffset)
         return connection
@@ -87,7 +89,7 @@ def _freetds_odbc(server: Server) -> Any:
         pytest.skip("FreeTDS' ODBC driver is not installed (apt-get install tdsodbc)")
     text = f"Server={server.host};Port={server.port};UID={server.user};PWD={server.password};Database=master"
     connection = pyodbc.connect(
-        f"Driver={driver};{text};TDS_Version=7.4;ClientCharset=UTF-8", autocommit=True
+        f"Driver={driver};{text};TDS_Version=7.4;ClientCharset=UTF-8", autocommit=True, timeout=60
     )
     connection.add_output_converter(-155, _datetimeoffset)
     return connection
@@ -102,6 +104,7 @@ def _python_tds(server: Server) -> Any:
         password=server.password,
         database="master",
         autocommit=True,
+        login_timeout=60,
     )
 
 
@@ -221,7 +224,7 @@ def test_output_parameters_and_return_values_arrive(server: Server) -> None:
 def test_mars_reads_and_writes_within_one_transaction(server: Server) -> None:
     text = f"Server={server.host},{server.port};UID={server.user};PWD={server.password};DATABASE=master"
     connection = pyodbc.connect(
-        f"Driver={driver_path()};{text};Encrypt=no;MARS_Connection=yes", autocommit=False
+        f"Driver={driver_path()};{text};Encrypt=no;MARS_Connection=yes", autocommit=False, timeout=60
     )
     reader, writer = connection.cursor(), connection.cursor()
     writer.execute("CREATE TABLE wire_mars (id int PRIMARY KEY, doubled int NULL)")
@@ -278,7 +281,7 @@ def test_freetds_tsql_logs_in_and_selects(server: Server) -> None:
         input="SELECT N'grün' AS word, 1.50 AS price\ngo\nSELECT * FROM nowhere\ngo\nexit\n",
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         env={**os.environ, "TDSVER": "7.4", "LC_ALL": "C.UTF-8"},
         check=True,
     )
@@ -294,7 +297,7 @@ const connection = new Connection({
   authentication: { type: 'default', options: { userName: settings.user, password: settings.password } },
   options: {
     port: settings.port, encrypt: settings.encrypt, trustServerCertificate: true, database: 'master',
-    connectTimeout: 120000, requestTimeout: 120000,
+    connectTimeout: 120000, requestTimeout: 120000, cancelTimeout: 120000,
   },
 });
 const run = (sql, parameters, rows) => new Promise((resolve, reject) => {
