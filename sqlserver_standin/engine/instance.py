@@ -340,7 +340,7 @@ class Instance:
             for path in files:
                 try:
                     # A string without parameters may hold many statements.
-                    connection.execute(path.read_text().encode())
+                    connection.execute(path.read_bytes())
                 except psycopg.Error as error:
                     error.add_note(f"in {path.name}: {error.diag.context or ''}")
                     raise
