@@ -6,7 +6,7 @@ import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -285,7 +285,9 @@ def bind(prepared: Prepared, values: Sequence[Parameter]) -> tuple[Parameter, ..
 
 _RANGES = {"tinyint": (0, 255), "smallint": (-(2**15), 2**15 - 1), "int": (-(2**31), 2**31 - 1)}
 _RANGES["bigint"] = (-(2**63), 2**63 - 1)
-_EXACT = frozenset({"decimal", "numeric", "money", "smallmoney"})
+_MONEY = {"money": 2**63 - 1, "smallmoney": 2**31 - 1}
+"""The largest of each, in units of 0.0001."""
+_EXACT = frozenset({"decimal", "numeric", *_MONEY})
 _APPROXIMATE = frozenset({"float", "real"})
 _TEXT = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "sysname", "xml"})
 _BINARY = frozenset({"binary", "varbinary", "image", "timestamp", "rowversion"})
@@ -303,13 +305,13 @@ def convert(value: Any, sent: SqlType, declared: SqlType) -> Any:
     if isinstance(value, (str, bytes)):
         if name in (_TEXT if isinstance(value, str) else _BINARY):
             return _fitted(value, declared)
-    elif name == sent.name:
+    elif name == sent.name and name not in _EXACT:
         return value
     if isinstance(value, (bool, int, float, Decimal)):
         if name == "bit":
             return bool(value)
         if name in _EXACT:
-            return Decimal(value)
+            return _exact(value, sent, declared)
         if name in _APPROXIMATE:
             return float(value)
         if name in _RANGES:
@@ -325,6 +327,23 @@ def convert(value: Any, sent: SqlType, declared: SqlType) -> Any:
     elif isinstance(value, datetime.date) and name in _DATETIME:
         return datetime.datetime.combine(value, datetime.time())
     raise unsupported(f"a parameter that is declared {name} and sent as {sent.name}")
+
+
+def _exact(value: bool | int | float | Decimal, sent: SqlType, declared: SqlType) -> Decimal:
+    """Rounded to the declared scale; 8114 where that has no room for it."""
+    if declared.name in _MONEY:
+        scale, high = 4, _MONEY[declared.name]
+        low = -high - 1
+    else:
+        precision, scale = declared.precision or 18, declared.scale or 0
+        if isinstance(value, Decimal) and (sent.precision, sent.scale) == (precision, scale):
+            return value
+        high = 10**precision - 1
+        low = -high
+    number = Decimal(value).quantize(Decimal((0, (1,), -scale)), ROUND_HALF_UP, encode.WIDE)
+    if not low <= number.scaleb(scale, encode.WIDE) <= high:
+        raise sql_error(8114, sent.name, declared.name)
+    return number
 
 
 def _fitted(value: str | bytes, declared: SqlType) -> str | bytes:

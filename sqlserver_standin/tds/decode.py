@@ -163,7 +163,12 @@ def _read_decimal(buffer: Buffer) -> Value:
         raise InvalidValue("decimal")
     sql_type = SqlType("decimal", precision=precision, scale=scale)
     length = buffer.u8()
-    return sql_type, decode_decimal(buffer.take(length), scale) if length else None
+    if length == 0:
+        return sql_type, None
+    value = decode_decimal(buffer.take(length), scale)
+    if value.adjusted() + scale >= precision:
+        raise InvalidValue("decimal")
+    return sql_type, value
 
 
 def decode_decimal(raw: bytes, scale: int) -> Decimal:

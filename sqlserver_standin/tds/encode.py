@@ -33,7 +33,7 @@ _POWERS_OF_TEN: tuple[int, ...] = tuple(10**exponent for exponent in range(8))
 _NO_OFFSET = datetime.timedelta()
 _MINUTE = datetime.timedelta(minutes=1)
 # Room for decimal(38, 38) whatever the calling thread's decimal context says.
-_WIDE = Context(prec=100, rounding=ROUND_HALF_UP)
+WIDE = Context(prec=100, rounding=ROUND_HALF_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def decimal_size(precision: int) -> int:
 def scaled(value: Any, scale: int) -> int:
     """``value`` in units of 10**-scale, rounded half away from zero as SQL Server rounds."""
     number = value if isinstance(value, Decimal) else Decimal(value)
-    return int(number.scaleb(scale, _WIDE).to_integral_value(ROUND_HALF_UP, _WIDE))
+    return int(number.scaleb(scale, WIDE).to_integral_value(ROUND_HALF_UP, WIDE))
 
 
 def _decimal(sql_type: SqlType) -> Codec:

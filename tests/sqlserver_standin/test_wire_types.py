@@ -220,6 +220,9 @@ def test_wrong_declarations_have_sql_servers_number(declared: str, number: int) 
     [
         (5, "int", SqlType("bigint"), 5),
         (5, "int", SqlType("decimal", precision=9, scale=2), Decimal(5)),
+        (Decimal("-1.125"), "decimal", SqlType("decimal", precision=3, scale=2), Decimal("-1.13")),
+        (0.1, "float", SqlType("numeric", precision=5, scale=4), Decimal("0.1000")),
+        (Decimal("-214748.3648"), "decimal", SqlType("smallmoney"), Decimal("-214748.3648")),
         (Decimal("1.9"), "decimal", SqlType("int"), 1),
         (1, "int", SqlType("bit"), True),
         (2, "int", SqlType("float", precision=53), 2.0),
@@ -242,13 +245,19 @@ def test_values_take_their_declared_type(value: Any, sent: str, declared: SqlTyp
 
 @pytest.mark.parametrize(
     ("value", "sent", "declared", "number"),
-    [(2**40, "bigint", "int", 8114), (-1, "int", "tinyint", 8114), ("5", "nvarchar", "int", 40000)],
+    [
+        (2**40, "bigint", SqlType("int"), 8114),
+        (-1, "int", SqlType("tinyint"), 8114),
+        (Decimal("99.995"), "decimal", SqlType("decimal", precision=4, scale=2), 8114),
+        (Decimal("922337203685477.5808"), "decimal", SqlType("money"), 8114),
+        ("5", "nvarchar", SqlType("int"), 40000),
+    ],
 )
 def test_values_that_do_not_fit_their_declaration_are_refused(
-    value: Any, sent: str, declared: str, number: int
+    value: Any, sent: str, declared: SqlType, number: int
 ) -> None:
     with pytest.raises(SqlError) as caught:
-        convert(value, SqlType(sent), SqlType(declared))
+        convert(value, SqlType(sent), declared)
     assert caught.value.number == number
 
 
@@ -302,6 +311,7 @@ def test_a_malformed_value_is_a_protocol_error(message: bytes) -> None:
     [
         (bytes([decode.DECIMALN, 17, 39, 0, 0]), "decimal"),
         (bytes([decode.DECIMALN, 17, 5, 6, 0]), "decimal"),
+        (bytes([decode.DECIMALN, 17, 2, 0, 5, 1]) + struct.pack("<i", 100), "decimal"),
         (bytes([decode.DATE, 3, 0xFF, 0xFF, 0xFF]), "date"),
         (bytes([decode.TIME, 0, 3, 0xFF, 0xFF, 0xFF]), "time"),
         (bytes([decode.DATETIMN, 8, 8]) + b"\xff\xff\xff\x7f" + bytes(4), "datetime"),
