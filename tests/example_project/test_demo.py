@@ -7,20 +7,20 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.browser import ToolbarPage
 
 ROOT = Path(__file__).resolve().parents[2]
-ARTEFACTS = ROOT / "var" / "screenshots"
-"""Where the screenshots stay after the run."""
+START_SECONDS = 600
 
-START_SECONDS = 150
-SHADOW = "return document.getElementById('djDebugRoot')?.shadowRoot?.querySelector(arguments[0])"
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(START_SECONDS + 600)]
 
 
 @pytest.fixture(scope="module")
@@ -39,154 +39,130 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def demo(environment: dict[str, str]) -> Iterator[str]:
     """`make demo` on a free port; the address of its site."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "example_project.demo", "--port", "0"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    seen = []
-    assert process.stdout is not None
-    for line in process.stdout:
-        seen.append(line)
-        opened = re.search(r"The shop is open at (http://\S+?)/$", line.strip())
+    # To a file: a pipe that nobody reads would stop the demo when it is full.
+    said = Path(environment["DEMO_STATE_DIR"]) / "output.txt"
+    with said.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "example_project.demo", "--port", "0"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield _address(process, said)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=300) == 0, said.read_text()
+        assert "Stopped." in said.read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], said: Path) -> str:
+    """What the demo says at last: where the shop is open."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        opened = re.search(r"The shop is open at (http://\S+?)/\n", said.read_text())
         if opened:
-            break
-    else:
-        pytest.fail("the demo did not start:\n" + "".join(seen))
-    yield opened.group(1)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert "Stopped." in output
+            return opened.group(1)
+        if process.poll() is not None or time.monotonic() > deadline:
+            pytest.fail("the demo did not start:\n" + said.read_text())
+        time.sleep(0.2)
+
+
+class Page(ToolbarPage):
+    """A page of the demo, with its toolbar."""
+
+    def open(self, url: str) -> None:
+        self.driver.get(url)
+        self.open_panel()
+
+    def open_plan(self, words: str) -> None:
+        """Open the plan of the first statement whose SQL has these words."""
+        statement = self.wait(
+            lambda: self.script(
+                "return all('[data-mssql-statement]').find((item) => item.textContent.includes(arguments[0]))"
+                "?.dataset.mssqlStatement",
+                words,
+            ),
+            f"a statement with {words}",
+        )
+        self.click(f'[data-mssql-statement="{statement}"] form[data-mssql-plan] button')
+        self.wait(lambda: self.shown("[data-mssql-operator]"), "the plan")
+
+    def all_text(self, selector: str) -> str:
+        """All text of an element, shown or not."""
+        self.element(selector)
+        text: str = self.script("return one(arguments[0]).textContent", selector)
+        return text
+
+    def find(self, selector: str) -> list[str]:
+        """The texts of elements outside of the toolbar."""
+        texts: list[str] = self.driver.execute_script(
+            "return [...document.querySelectorAll(arguments[0])].map((item) => item.innerText)", selector
+        )
+        return texts
 
 
 @pytest.fixture
-def shadow(browser: webdriver.Chrome):
-    """Find an element inside the toolbar's shadow root, waiting for it."""
-
-    def find(selector: str, seconds: float = 60):
-        return WebDriverWait(browser, seconds).until(
-            lambda driver: driver.execute_script(SHADOW, selector), f"nothing matches {selector}"
-        )
-
-    return find
+def page(browser: webdriver.Chrome) -> Iterator[Page]:
+    page = Page(browser)
+    yield page
+    assert page.complaints() == []
 
 
-def _screenshot(browser: webdriver.Chrome, name: str) -> None:
-    ARTEFACTS.mkdir(parents=True, exist_ok=True)
-    browser.save_screenshot(str(ARTEFACTS / f"{name}.png"))
+def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, page: Page) -> None:
+    page.open(f"{demo}/orders/")
+    assert page.find("h1") == ["Orders"]
+    assert page.count("[data-mssql-statement]") > 40
+    page.click("form[data-mssql-plan] button")
+    page.wait(lambda: page.shown("[data-mssql-operator]"), "the plan")
+    page.shoot("orders-panel-plan")
 
 
-def _complaints(browser: webdriver.Chrome) -> list[str]:
-    """What the console holds of errors, CSP violations among them."""
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-
-
-@pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 300)
-def test_the_order_list_opens_with_its_panel_and_a_plan(demo: str, browser: webdriver.Chrome, shadow) -> None:
-    _open_panel(browser, shadow, f"{demo}/orders/")
-    assert browser.find_element(By.TAG_NAME, "h1").text == "Orders"
-    statements = browser.execute_script(
-        "return document.getElementById('djDebugRoot').shadowRoot.querySelectorAll('[data-mssql-statement]').length"
-    )
-    assert statements > 40
-    form = shadow("form[data-mssql-plan]")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", form)
-    form.find_element(By.CSS_SELECTOR, "button, input[type=submit]").click()
-    shadow("[data-mssql-operator]")
-    _screenshot(browser, "orders-panel-plan")
-    assert _complaints(browser) == []
-
-
-def _open_panel(browser: webdriver.Chrome, shadow, url: str) -> None:
-    browser.get(url)
-    _show_panel(shadow)
-
-
-def _show_panel(shadow) -> None:
-    """Open the panel on the page that is shown, and wait until its script listens.
-
-    The toolbar shows a panel's HTML before it has loaded the panel's script. A form that is sent in between goes to
-    the server as an ordinary form and leaves the page. The script adds the style sheet in the step that attaches it.
-    """
-    if (show := shadow("#djShowToolBarButton")).is_displayed():
-        show.click()
-    shadow("#djdt-SQLServerPanel a").click()
-    shadow("[data-mssql-statement]")
-    shadow("link[data-mssql-styles]")
-
-
-def _text(browser: webdriver.Chrome, shadow, selector: str) -> str:
-    """All text of an element, shown or not."""
-    return browser.execute_script("return arguments[0].textContent", shadow(selector))
-
-
-def _open_plan(browser: webdriver.Chrome, shadow, words: str) -> None:
-    """Open the plan of the first statement whose SQL has these words."""
-    found = browser.execute_script(
-        "return [...document.getElementById('djDebugRoot').shadowRoot.querySelectorAll('[data-mssql-statement]')]"
-        ".find((statement) => statement.textContent.includes(arguments[0]))",
-        words,
-    )
-    browser.execute_script("arguments[0].querySelector('form[data-mssql-plan] button').click()", found)
-    shadow("[data-mssql-operator]")
-
-
-@pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 300)
-def test_the_order_lists_loops_are_named_with_their_line(
-    demo: str, browser: webdriver.Chrome, shadow
-) -> None:
-    _open_panel(browser, shadow, f"{demo}/orders/")
-    text = _text(browser, shadow, "[data-mssql-panel]")
+def test_the_order_lists_loops_are_named_with_their_line(demo: str, page: Page) -> None:
+    page.open(f"{demo}/orders/")
+    text = page.all_text("[data-mssql-panel]")
     assert re.search(r"N\+1:\s+\d+ × SELECT \[shop_product\]", text)
     assert "add select_related()" in text
     assert "shop/orders.html:20" in text
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 300)
-def test_the_reports_actual_plan_has_estimated_and_actual_rows(
-    demo: str, browser: webdriver.Chrome, shadow
-) -> None:
+def test_the_reports_actual_plan_has_estimated_and_actual_rows(demo: str, page: Page) -> None:
     report = f"{demo}/reports/sales/"
-    _open_panel(browser, shadow, report)
-    shadow("[data-mssql-actual]").click()
-    _open_panel(browser, shadow, report)
-    _open_plan(browser, shadow, "GROUP BY [shop_category].[name]")
-    assert "actual plan" in _text(browser, shadow, ".mp-origin")
-    root = _text(browser, shadow, '[data-mssql-operator="0"]')
+    page.open(report)
+    page.click("[data-mssql-actual]")
+    page.wait(lambda: page.script("return document.cookie.includes('djdtMSSQLActualPlans=on')"), "the cookie")
+    page.open(report)
+    page.open_plan("GROUP BY [shop_category].[name]")
+    assert "actual plan" in page.all_text(".mp-origin")
+    root = page.all_text('[data-mssql-operator="0"]')
     assert "Estimated rows: 6 × 1" in root
     assert "Actual rows: 6 in 1" in root
-    assert _complaints(browser) == []
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 300)
 def test_a_missing_index_that_is_made_is_used_by_the_next_plan(
-    demo: str, environment: dict[str, str], browser: webdriver.Chrome, shadow
+    demo: str, environment: dict[str, str], page: Page
 ) -> None:
     stock, low = f"{demo}/stock/", "[quantity] < "
-    _open_panel(browser, shadow, stock)
-    _open_plan(browser, shadow, low)
-    ddl = _text(browser, shadow, "#mp-panel-indexes pre")
+    page.open(stock)
+    page.open_plan(low)
+    ddl = page.all_text("#mp-panel-indexes pre")
     (index,) = re.findall(r"CREATE NONCLUSTERED INDEX \[(\w+)\]", ddl)
     _manage(environment, f"connection.cursor().execute({ddl!r})")
     try:
-        _open_panel(browser, shadow, stock)
-        _open_plan(browser, shadow, low)
-        assert index in _text(browser, shadow, "[data-mssql-canvas]")
-        assert "The optimizer asked for no index." in _text(browser, shadow, "#mp-panel-indexes")
+        page.open(stock)
+        page.open_plan(low)
+        assert index in page.all_text("[data-mssql-canvas]")
+        assert "The optimizer asked for no index." in page.all_text("#mp-panel-indexes")
     finally:
         _manage(environment, f"connection.cursor().execute('DROP INDEX [{index}] ON [shop_stock]')")
 
 
-def _manage(environment: dict[str, str], code: str) -> None:
-    subprocess.run(
+def _manage(environment: dict[str, str], code: str) -> str:
+    """What the code prints in Django's shell."""
+    return subprocess.run(
         [
             sys.executable,
             "-m",
@@ -198,51 +174,56 @@ def _manage(environment: dict[str, str], code: str) -> None:
         cwd=ROOT,
         env=environment,
         check=True,
-        timeout=240,
-    )
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=600,
+    ).stdout
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 300)
-def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, browser: webdriver.Chrome, shadow) -> None:
-    browser.get(f"{demo}/stock/")
-    browser.find_element(By.NAME, "retry").click()
-    WebDriverWait(browser, 60).until(lambda driver: driver.title.startswith("A deadlock"))
-    assert "1205: deadlock" in browser.find_element(By.TAG_NAME, "main").text
-    assert [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "main .status")] == ["committed"] * 2
-    _show_panel(shadow)
+def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, page: Page) -> None:
+    page.driver.get(f"{demo}/stock/")
+    page.wait(lambda: page.driver.find_element(By.NAME, "retry").click() or True, "the button")
+    page.wait(lambda: page.driver.title.startswith("A deadlock"), "the page of the deadlock")
+    page.wait(lambda: "1205: deadlock" in str(page.find("main")), "the error")
+    page.becomes(lambda: page.find("main .status"), ["committed"] * 2)
+    page.open_panel()
 
-    def drawn(driver: webdriver.Chrome):
-        """The drawing, or one more click: the server writes the graph some seconds after the error."""
-        if not (drawing := driver.execute_script(SHADOW, "[data-mssql-deadlock] svg")):
-            driver.execute_script("arguments[0].click()", shadow("form[action$='/deadlock/'] button"))
-        return drawing
+    def drawn() -> str:
+        """The drawing's words, or one more click: the server writes the graph some seconds after the error."""
+        words: str | None = page.script("return one('[data-mssql-deadlock] svg')?.textContent")
+        if not words:
+            # By script: the answer to the click before lies over the button.
+            page.script("""one("form[action$='/deadlock/'] button").click()""")
+            time.sleep(0.5)
+        return words or ""
 
-    drawing = WebDriverWait(browser, 120, poll_frequency=1).until(drawn, "the deadlock's graph did not come")
-    words = browser.execute_script("return arguments[0].textContent", drawing)
+    words = page.wait(drawn, "the deadlock's graph", seconds=180)
     assert "victim: rolled back" in words
     assert "UPDATE [shop_stock]" in words
-    _screenshot(browser, "deadlock")
-    assert _complaints(browser) == []
+    page.shoot("deadlock")
 
 
-@pytest.mark.browser
-@pytest.mark.timeout(START_SECONDS + 300)
-def test_the_traces_page_draws_the_request_that_came_before(demo: str, browser: webdriver.Chrome) -> None:
-    browser.get(f"{demo}/reports/sales/")
-    assert len(browser.find_elements(By.CSS_SELECTOR, ".bars tbody tr")) > 20
+def test_the_traces_page_draws_the_request_that_came_before(demo: str, page: Page) -> None:
+    page.driver.get(f"{demo}/reports/sales/")
+    assert len(page.find(".bars tbody tr")) > 20
 
-    def listed(driver: webdriver.Chrome):
-        """The link to the trace; on a slow machine the spans may arrive after the page was made."""
-        driver.get(f"{demo}/traces/")
-        return driver.find_elements(By.PARTIAL_LINK_TEXT, "reports/sales")
+    def trace() -> str:
+        """The address of the trace; on a slow machine the spans may arrive after the page was made."""
+        page.driver.get(f"{demo}/traces/")
+        links = page.driver.find_elements(By.PARTIAL_LINK_TEXT, "reports/sales")
+        return str(links[0].get_attribute("href")) if links else ""
 
-    (link, *_) = WebDriverWait(browser, 60, poll_frequency=1).until(listed, "the trace did not come")
-    _screenshot(browser, "traces")
-    link.click()
-    rows = browser.find_elements(By.CSS_SELECTOR, "details.span")
-    assert len(rows) >= 4
-    rows[1].click()
-    assert "db.query.text" in rows[1].text
-    _screenshot(browser, "trace")
-    assert _complaints(browser) == []
+    address = page.wait(trace, "the trace")
+    page.shoot("traces")
+
+    def statement() -> bool:
+        """Whether the trace's second span could be opened, and is a statement."""
+        page.driver.get(address)
+        rows = page.driver.find_elements(By.CSS_SELECTOR, "details.span")
+        if len(rows) < 4:
+            return False
+        rows[1].click()
+        return "db.query.text" in rows[1].text
+
+    page.wait(statement, "the statements of the trace")
+    page.shoot("trace")
