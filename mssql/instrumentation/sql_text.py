@@ -35,8 +35,11 @@ def describe(sql: str, prefix: str = "") -> SqlText:
 @functools.lru_cache(maxsize=1024)
 def _describe(sql: str, prefix: str, cut: bool = False) -> SqlText:
     output, tokens = _tokenize(sql)
+    if cut and tokens and tokens[-1].at == len(output) - 1:
+        tokens.pop()  # perhaps half a name
+        output.pop()
     summary = _Summary(tokens)
-    for token in summary.principals:
+    for token in summary.hidden:
         quote = token.text[0]
         output[token.at] = {"[": "[?]", '"': '"?"'}.get(quote, "?")
     text = "".join(output)
@@ -153,22 +156,28 @@ def _adjoins_operand(tokens: list[_Token], output: list[str]) -> bool:
     return last.kind in ("word", "name") or (last.kind == "mark" and last.text in ")?")
 
 
-# Built-in functions that return rows: they read no collection that could be named
+# Built-in functions that return rows: they are no collection
 # (https://learn.microsoft.com/sql/t-sql/functions/rowset-functions-transact-sql).
 _ROWSET_FUNCTIONS = frozenset(
-    "CHANGETABLE CONTAINSTABLE FREETEXTTABLE GENERATE_SERIES OPENDATASOURCE OPENJSON OPENQUERY OPENROWSET OPENXML"
-    " PREDICT SEMANTICKEYPHRASETABLE SEMANTICSIMILARITYDETAILSTABLE SEMANTICSIMILARITYTABLE STRING_SPLIT".split()
+    "AI_GENERATE_CHUNKS CHANGETABLE CONTAINSTABLE FREETEXTTABLE GENERATE_SERIES OPENDATASOURCE OPENJSON OPENQUERY"
+    " OPENROWSET OPENXML PREDICT REGEXP_MATCHES REGEXP_SPLIT_TO_TABLE SEMANTICKEYPHRASETABLE"
+    " SEMANTICSIMILARITYDETAILSTABLE SEMANTICSIMILARITYTABLE STRING_SPLIT VECTOR_SEARCH".split()
 )
 _DDL = frozenset({"CREATE", "ALTER", "DROP"})
-_DDL_MODIFIERS = frozenset("ALTER CLUSTERED COLUMNSTORE NONCLUSTERED OR UNIQUE".split())
+_DDL_MODIFIERS = frozenset(
+    "ALTER CLUSTERED COLUMNSTORE EXTERNAL JSON NONCLUSTERED OR SPATIAL UNIQUE VECTOR".split()
+)
 # Other kinds of object (keys, credentials, certificates ...) are told by the operation alone: they are rare, and
 # their names say more about a site's secrets than about its load.
 _DDL_OBJECTS = frozenset(
     "DATABASE FUNCTION INDEX LOGIN PROC PROCEDURE ROLE SCHEMA SEQUENCE STATISTICS SYNONYM TABLE TRIGGER TYPE USER"
     " VIEW".split()
 )
+# What makes DATABASE the first word of another kind: DATABASE SCOPED CREDENTIAL, DATABASE ENCRYPTION KEY ...
+_OF_A_DATABASE = frozenset("CONFIGURATION CREDENTIAL KEY SPECIFICATION".split())
 _MODULES = frozenset("FUNCTION PROC PROCEDURE TRIGGER VIEW".split())
 _PRINCIPALS = frozenset({"LOGIN", "USER"})
+_BEFORE_PRINCIPAL = frozenset({"AUTHORIZATION", "LOGIN", "MEMBER"})
 _PERMISSIONS = frozenset({"DENY", "GRANT", "REVOKE"})
 _SET_OPERATORS = frozenset({"EXCEPT", "INTERSECT", "UNION"})
 _END_OF_FROM = frozenset("EXCEPT GROUP HAVING INTERSECT OPTION ORDER SET UNION WHERE".split())
@@ -184,7 +193,29 @@ _TWO_WORDS = {
     "USE": frozenset[str](),
 }
 _TRANSACTIONS = frozenset("BEGIN COMMIT ROLLBACK SAVE".split())
-_NOT_A_NAME = frozenset({"EXEC", "EXECUTE", "SELECT", "SET", "VALUES", "WITH"})
+_NOT_A_NAME = frozenset("DELETE EXEC EXECUTE INSERT MERGE ON SELECT SET UPDATE VALUES WITH".split())
+# What no procedure can be called without brackets, nor an argument without quotes: the reserved words
+# (https://learn.microsoft.com/sql/t-sql/language-elements/reserved-keywords-transact-sql), and what else a statement
+# may begin with.
+_RESERVED = frozenset(
+    """
+    ADD ALL ALTER AND ANY AS ASC AUTHORIZATION BACKUP BEGIN BETWEEN BREAK BROWSE BULK BY CASCADE CASE CHECK CHECKPOINT
+    CLOSE CLUSTERED COALESCE COLLATE COLUMN COMMIT COMPUTE CONSTRAINT CONTAINS CONTAINSTABLE CONTINUE CONVERT CREATE
+    CROSS CURRENT CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP CURRENT_USER CURSOR DATABASE DBCC DEALLOCATE DECLARE
+    DEFAULT DELETE DENY DESC DISK DISTINCT DISTRIBUTED DOUBLE DROP DUMP ELSE END ERRLVL ESCAPE EXCEPT EXEC EXECUTE
+    EXISTS EXIT EXTERNAL FETCH FILE FILLFACTOR FOR FOREIGN FREETEXT FREETEXTTABLE FROM FULL FUNCTION GOTO GRANT GROUP
+    HAVING HOLDLOCK IDENTITY IDENTITYCOL IDENTITY_INSERT IF IN INDEX INNER INSERT INTERSECT INTO IS JOIN KEY KILL LEFT
+    LIKE LINENO LOAD MERGE NATIONAL NOCHECK NONCLUSTERED NOT NULL NULLIF OF OFF OFFSETS ON OPEN OPENDATASOURCE
+    OPENQUERY OPENROWSET OPENXML OPTION OR ORDER OUTER OVER PERCENT PIVOT PLAN PRECISION PRIMARY PRINT PROC PROCEDURE
+    PUBLIC RAISERROR READ READTEXT RECONFIGURE REFERENCES REPLICATION RESTORE RESTRICT RETURN REVERT REVOKE RIGHT
+    ROLLBACK ROWCOUNT ROWGUIDCOL RULE SAVE SCHEMA SECURITYAUDIT SELECT SEMANTICKEYPHRASETABLE
+    SEMANTICSIMILARITYDETAILSTABLE SEMANTICSIMILARITYTABLE SESSION_USER SET SETUSER SHUTDOWN SOME STATISTICS
+    SYSTEM_USER TABLE TABLESAMPLE TEXTSIZE THEN TO TOP TRAN TRANSACTION TRIGGER TRUNCATE TRY_CONVERT TSEQUAL UNION
+    UNIQUE UNPIVOT UPDATE UPDATETEXT USE USER VALUES VARYING VIEW WAITFOR WHEN WHERE WHILE WITH WITHIN WRITETEXT
+
+    DISABLE ENABLE GET MOVE RECEIVE SEND THROW
+    """.split()
+)
 
 
 class _Frame:
@@ -208,8 +239,9 @@ class _Summary:
 
     def __init__(self, tokens: list[_Token]) -> None:
         self.parts: list[str] = []
-        self.principals: list[_Token] = []
-        """Names of logins and users: personal data that the text has to hide."""
+        self.hidden: list[_Token] = []
+        """What the text must not tell though it looks like a name: logins and users, which are personal data, and
+        words that are strings."""
         self._tokens = tokens
         self._frames = [_Frame()]
         self._written: tuple[int, str] | None = None  # the target of UPDATE or DELETE: its part and its name
@@ -225,6 +257,8 @@ class _Summary:
 
     def _walk(self) -> None:
         position = 0
+        if self._is_name(0) and self._upper(0) not in _RESERVED:
+            position = self._call(0)
         while position < len(self._tokens):
             token = self._tokens[position]
             if token.kind in ("word", "name"):
@@ -263,6 +297,8 @@ class _Summary:
         frame = self._frames[-1]
         upper = self._upper(position)
         if frame.expects and upper not in _NOT_A_NAME:
+            if upper == "OJ" and self._upper(position - 1) == "{":  # ODBC's {oj a LEFT OUTER JOIN b ON ...}
+                return position + 1
             return self._table(position)
         frame.expects = False
         if self._upper(position - 1) == ".":
@@ -278,7 +314,7 @@ class _Summary:
             or (upper == "USING" and self._merging)
         ):
             frame.expects = True
-        elif upper in _END_OF_FROM:
+        elif upper in _END_OF_FROM or (upper == "FOR" and self._upper(position + 1) != "SYSTEM_TIME"):
             frame.in_from = False
         elif upper == "INTO":
             # SELECT ... INTO; the INTO of OUTPUT names where changed rows are reported to
@@ -293,7 +329,7 @@ class _Summary:
             return self._define(position)
         elif upper in _PERMISSIONS:
             self.parts.append(self._tokens[position].text)
-            return self._skip_statement(position)
+            return self._grantees(position + 1)
         elif upper in _TRANSACTIONS:
             return self._transaction(position)
         elif upper in _TWO_WORDS and self._starts_statement(position):
@@ -416,8 +452,33 @@ class _Summary:
             return self._operation(position, 2)
         if self._upper(after + 1) == "=":  # EXEC @result = procedure
             self.parts.append(self._tokens[position].text)
-            return self._target(after + 2)
-        return self._operation(position, 1)
+            return self._call(after + 2)
+        self.parts.append(self._tokens[position].text)
+        return self._call(after)
+
+    def _call(self, position: int) -> int:
+        """A procedure and its arguments, among which a single word is a string
+        (https://learn.microsoft.com/sql/t-sql/language-elements/execute-transact-sql)."""
+        position = self._target(position)
+        while position < len(self._tokens):
+            if self._upper(position + 1) == "=":  # @parameter = value
+                position += 2
+                continue
+            token = self._tokens[position]
+            if token.kind in ("word", "name"):
+                if token.upper in _RESERVED and token.upper not in ("DEFAULT", "NULL"):
+                    break  # the next statement
+                if not token.text.startswith("@") and token.upper not in _RESERVED:
+                    self.hidden.append(token)
+            elif token.kind != "literal" and token.text != "?":
+                break
+            position += 1
+            if self._upper(position) in ("OUT", "OUTPUT"):
+                position += 1
+            if self._upper(position) != ",":
+                break
+            position += 1
+        return position
 
     def _transaction(self, position: int) -> int:
         """BEGIN, COMMIT, ROLLBACK, SAVE; the names of savepoints are all different, so they stay out."""
@@ -445,16 +506,20 @@ class _Summary:
         after = position + 1
         while self._upper(after) in _DDL_MODIFIERS:
             after += 1
-        if self._upper(after) not in _DDL_OBJECTS:
-            self.parts.append(operation)
-            return self._skip_statement(after)
         kind = self._upper(after)
+        if kind == "AUTHORIZATION":
+            self.parts.append(operation)
+            return self._grantees(after)
+        if kind not in _DDL_OBJECTS or (kind == "DATABASE" and self._upper(after + 2) in _OF_A_DATABASE):
+            self.parts.append(operation)
+            return self._principals(after)
         self.parts.append(f"{operation} {self._tokens[after].text}")
         after += 1
         while self._upper(after) in ("IF", "NOT", "EXISTS"):
             after += 1
         if kind in _PRINCIPALS:
-            return self._principal(after)
+            self._hide(after)
+            return self._principals(after, renamed=True)
         while self._is_name(after):
             name, after = self._name(after)
             self.parts.append(name)
@@ -463,17 +528,42 @@ class _Summary:
             after += 1
         if kind in _MODULES and self._upper(position) != "DROP":
             return len(self._tokens)  # its body runs later
-        return self._skip_statement(after)
+        return self._principals(after)
 
-    def _principal(self, position: int) -> int:
-        """The rest of CREATE/ALTER/DROP LOGIN or USER: its own name, FOR LOGIN name, WITH NAME = name."""
+    def _grantees(self, position: int) -> int:
+        """The rest of GRANT, DENY, REVOKE or ALTER AUTHORIZATION, and whom it names."""
+        at, end = position, self._skip_statement(position)
+        while at < end:
+            if self._upper(at) in ("TO", "FROM"):
+                at += 1
+                while self._hide(at) and self._upper(at + 1) == ",":
+                    at += 2
+            at += 1
+        return self._principals(position)
+
+    def _principals(self, position: int, *, renamed: bool = False) -> int:
+        """The rest of a definition, and whom it names: AUTHORIZATION name, FOR LOGIN name, USER::name; where a
+        principal itself is ``renamed``, WITH NAME = name too."""
         end = self._skip_statement(position)
         for at in range(position, end):
-            named = at == position or self._upper(at - 1) == "LOGIN"
-            named = named or (self._upper(at - 1) == "=" and self._upper(at - 2) in ("NAME", "LOGIN"))
-            if named and self._is_name(at):
-                self.principals.append(self._tokens[at])
+            before = self._upper(at - 1)
+            if before == ":" and self._upper(at - 2) == ":":
+                before = self._upper(at - 3)
+                named = before in _PRINCIPALS
+            elif before == "=":
+                named = renamed and self._upper(at - 2) in ("NAME", "LOGIN")
+            else:
+                named = before in _BEFORE_PRINCIPAL
+            if named:
+                self._hide(at)
         return end
+
+    def _hide(self, position: int) -> bool:
+        """Hide the name at ``position``, if there is one."""
+        if not self._is_name(position):
+            return False
+        self.hidden.append(self._tokens[position])
+        return True
 
     def _skip_statement(self, position: int) -> int:
         """Where the next statement starts, as far as a semicolon says so."""

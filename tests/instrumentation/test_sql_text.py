@@ -92,6 +92,10 @@ def test_the_examples_in_the_convention_s_prose(sql: str, summary: str) -> None:
         ("SELECT * FROM a CROSS APPLY STRING_SPLIT(a.x, ',') OUTER APPLY a.doc.nodes('/i') n(i)", "SELECT a"),
         ("SELECT TRIM('x' FROM a), b FROM t WHERE a IS NOT DISTINCT FROM b", "SELECT t"),
         ("SELECT * FROM a FULL OUTER JOIN b ON a.x = b.x, c ORDER BY a.x, b.y", "SELECT a b c"),
+        ("SELECT a FROM t FOR XML PATH(''), TYPE, ROOT('r')", "SELECT t"),
+        ("SELECT a FROM t FOR SYSTEM_TIME AS OF '2024-01-01' AS x, u FOR JSON PATH, INCLUDE_NULL_VALUES", "SELECT t u"),
+        ("SELECT * FROM {oj a LEFT OUTER JOIN b ON a.x = b.x}", "SELECT a b"),
+        ("SELECT * FROM REGEXP_SPLIT_TO_TABLE('a,b', ',') CROSS JOIN t", "SELECT t"),
         ("SELECT * FROM t PIVOT (SUM(v) FOR k IN ([a], [b])) AS p", "SELECT t"),
         ("SELECT a FROM t GROUP BY a, b HAVING a > 1 ORDER BY a OFFSET 10 ROWS FETCH NEXT 5 ROWS ONLY", "SELECT t"),
         # writes
@@ -101,6 +105,11 @@ def test_the_examples_in_the_convention_s_prose(sql: str, summary: str) -> None:
         ("INSERT TOP (5) INTO t (a) OUTPUT inserted.a INTO @out SELECT a FROM u", "INSERT t SELECT u"),
         ("INSERT t DEFAULT VALUES", "INSERT t"),
         ("INSERT @t SELECT * FROM u; EXEC @p 1", "INSERT SELECT u EXEC"),
+        ("INSERT t SELECT id FROM (DELETE FROM u OUTPUT deleted.id WHERE a = 1) d", "INSERT t SELECT DELETE u"),
+        (
+            "INSERT t SELECT id FROM (MERGE u USING v ON 1=1 WHEN MATCHED THEN DELETE OUTPUT deleted.id) m(id)",
+            "INSERT t SELECT MERGE u v",
+        ),
         ("INSERT INTO t EXEC dbo.fill 1", "INSERT t EXEC dbo.fill"),
         (
             "MERGE INTO [t] WITH (HOLDLOCK) AS x USING (VALUES (?)) AS s (a) ON x.a = s.a"
@@ -113,6 +122,7 @@ def test_the_examples_in_the_convention_s_prose(sql: str, summary: str) -> None:
         ("EXECUTE @rc = [dbo].[p] 1", "EXECUTE [dbo].[p]"),
         ("EXEC (N'SELECT * FROM secret')", "EXEC"),
         ("EXECUTE AS USER = 'sales'", "EXECUTE AS USER"),
+        ("EXEC p UPDATE t SET a = 1", "EXEC p UPDATE t"),
         ("exec sp_executesql N'SELECT * FROM t WHERE a = @a', N'@a int', @a = 1", "exec sp_executesql"),
         ("{CALL dbo.p (?, ?)}", "CALL dbo.p"),
         ("{? = call p(?)}", "call p"),
@@ -125,6 +135,10 @@ def test_the_examples_in_the_convention_s_prose(sql: str, summary: str) -> None:
         ),
         ("DROP TABLE IF EXISTS a, [b]; DROP INDEX i ON t", "DROP TABLE a [b] DROP INDEX i"),
         ("IF OBJECT_ID(N't') IS NOT NULL DROP TABLE t", "DROP TABLE t"),
+        ("CREATE VECTOR INDEX i ON t (v); CREATE FULLTEXT INDEX ON t (a) KEY INDEX pk", "CREATE INDEX i CREATE"),
+        ("CREATE DATABASE SCOPED CREDENTIAL c WITH IDENTITY = 'x'; ALTER DATABASE scoped SET RECOVERY SIMPLE",
+         "CREATE ALTER DATABASE scoped"),
+        ("ALTER AUTHORIZATION ON SCHEMA::s TO novak; SELECT 1 FROM t", "ALTER SELECT t"),
         ("CREATE TRIGGER tr ON t AFTER INSERT, UPDATE AS IF UPDATE(a) DELETE FROM u", "CREATE TRIGGER tr"),
         ("CREATE SYMMETRIC KEY k WITH ALGORITHM = AES_256 ENCRYPTION BY PASSWORD = 'p'", "CREATE"),
         # the rest
@@ -135,6 +149,7 @@ def test_the_examples_in_the_convention_s_prose(sql: str, summary: str) -> None:
         ("DBCC CHECKIDENT (N'[t]', RESEED, 5)", "DBCC CHECKIDENT"),
         ("GRANT SELECT ON t TO x; SELECT 1", "GRANT"),
         ("sp_who", "sp_who"),
+        ("[dbo].[fill] 1, @a; SELECT * FROM t", "[dbo].[fill] SELECT t"),
         ("", ""),
         ("   ;;  ", ""),
         ("?", ""),
@@ -168,6 +183,17 @@ def test_summary(sql: str, summary: str) -> None:
         ("ALTER USER \"novak\" WITH NAME = svoboda, LOGIN = jan", 'ALTER USER "?" WITH NAME = ?, LOGIN = ?'),
         ("CREATE USER novak WITHOUT LOGIN WITH LANG = en", "CREATE USER ? WITHOUT LOGIN WITH LANG = en"),
         ("ALTER LOGIN sa WITH PASSWORD = N'p' OLD_PASSWORD = 'q'", "ALTER LOGIN ? WITH PASSWORD = ? OLD_PASSWORD = ?"),
+        ("EXEC sp_addlogin novak, secret, [shop]", "EXEC sp_addlogin ?, ?, [?]"),
+        ('sp_addrolemember db_owner, "novak"', 'sp_addrolemember ?, "?"'),
+        ("EXEC @r = dbo.p @a = secret, @b = @c OUT, @d = DEFAULT, ?, NULL SELECT a FROM t",
+         "EXEC @r = dbo.p @a = ?, @b = @c OUT, @d = DEFAULT, ?, NULL SELECT a FROM t"),
+        ("INSERT t EXEC p secret WITH RECOMPILE", "INSERT t EXEC p ? WITH RECOMPILE"),
+        ("GRANT SELECT ON t TO novak, [dom\\jan] WITH GRANT OPTION; DENY CONTROL ON LOGIN::novak TO jan",
+         "GRANT SELECT ON t TO ?, [?] WITH GRANT OPTION; DENY CONTROL ON LOGIN::? TO ?"),
+        ("REVOKE ALL FROM novak; ALTER AUTHORIZATION ON t TO novak",
+         "REVOKE ALL FROM ?; ALTER AUTHORIZATION ON t TO ?"),
+        ("ALTER ROLE r ADD MEMBER novak; ALTER SERVER ROLE s DROP MEMBER novak; CREATE SCHEMA x AUTHORIZATION novak",
+         "ALTER ROLE r ADD MEMBER ?; ALTER SERVER ROLE s DROP MEMBER ?; CREATE SCHEMA x AUTHORIZATION ?"),
         ("SELECT [user], login FROM [user]", "SELECT [user], login FROM [user]"),
     ],
 )  # fmt: skip
@@ -197,9 +223,36 @@ def test_long_text_is_cut_and_stays_clean() -> None:
     assert "canary" not in described.text
 
 
+def test_a_name_that_the_cut_would_halve_is_left_out() -> None:
+    sql = "SELECT * FROM t JOIN " + " " * (TEXT_LIMIT - 30) + "customer_orders"
+    assert len(sql) > TEXT_LIMIT
+    described = describe(sql)
+    assert described.summary == "SELECT t"
+    assert described.text.endswith("JOIN " + " " * (TEXT_LIMIT - 30) + "...")
+
+
 @pytest.mark.parametrize(
     "piece",
-    ["'", '"', "[", "]", "(", ")", "/*", "--", "N'", "0x", "1", "a.", "IN (", "SELECT (", "''", "FROM a,"],
+    [
+        "'",
+        '"',
+        "[",
+        "]",
+        "(",
+        ")",
+        "/*",
+        "--",
+        "N'",
+        "0x",
+        "1",
+        "a.",
+        "IN (",
+        "SELECT (",
+        "''",
+        "FROM a,",
+        "GRANT TO,",
+        "p a,",
+    ],
 )
 def test_time_grows_no_faster_than_the_text(piece: str) -> None:
     def seconds(length: int) -> float:
