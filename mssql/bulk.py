@@ -6,11 +6,14 @@ import base64
 import datetime
 import decimal
 import json
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db.models import BinaryField, Field
+
+from mssql.parameters import units
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
@@ -26,6 +29,14 @@ _DIRECT = frozenset(
 )
 _TEXT = frozenset({"char", "varchar", "nchar", "nvarchar", "text", "ntext", "xml", "json"})
 _BINARY = frozenset({"binary", "varbinary", "image"})
+
+_INTEGERS = {
+    "tinyint": (0, 2**8),
+    "smallint": (-(2**15), 2**15),
+    "int": (-(2**31), 2**31),
+    "bigint": (-(2**63), 2**63),
+}
+_SIZED = re.compile(r"(?P<name>\w+) ?\((?P<size>\d+)(?:, ?(?P<scale>\d+))?\)")
 
 # The latter is Django 6.1's.
 _PLACEHOLDER_METHODS = ("get_placeholder", "get_placeholder_sql")
@@ -53,8 +64,66 @@ def openjson_type(data_type: str | None) -> str | None:
     return None
 
 
+def comparison_type(data_type: str, values: Iterable[Any]) -> str:
+    """Return the type of OPENJSON for values that are compared with a column: the column's own, by which an index can
+    be sought, or a wider one where some value does not fit. It would be cut, rounded or an error else, and a column
+    does hold such a cut text or rounded number.
+
+    >>> comparison_type("nvarchar(3)", ["abc"]), comparison_type("nvarchar(3)", ["abcd"])
+    ('nvarchar(3)', 'nvarchar(4000)')
+    """
+    if data_type in _INTEGERS:
+        return _integer_type(data_type, [value for value in values if isinstance(value, int)])
+    if (sized := _SIZED.fullmatch(data_type)) is None:
+        return data_type
+    name, size = sized["name"], int(sized["size"])
+    if name in {"decimal", "numeric"}:
+        numbers = [value for value in values if isinstance(value, decimal.Decimal) and value.is_finite()]
+        return _decimal_type(data_type, size, int(sized["scale"] or 0), numbers)
+    if name in _TEXT | _BINARY:
+        return _text_type(
+            data_type, name, size, [value for value in values if isinstance(value, (str, bytes))]
+        )
+    return data_type
+
+
+def _integer_type(data_type: str, values: Sequence[int]) -> str:
+    least, greatest = min(values, default=0), max(values, default=0)
+    names = list(_INTEGERS)
+    for name in names[names.index(data_type) :]:
+        start, stop = _INTEGERS[name]
+        if start <= least and greatest < stop:
+            return name
+    return "numeric(38, 0)"
+
+
+def _decimal_type(data_type: str, precision: int, scale: int, values: Sequence[decimal.Decimal]) -> str:
+    fraction, whole = scale, precision - scale
+    for value in values:
+        _, digits, exponent = value.as_tuple()
+        assert isinstance(exponent, int)
+        fraction, whole = max(fraction, -exponent), max(whole, len(digits) + exponent)
+    if fraction == scale and whole == precision - scale:
+        return data_type
+    whole = min(whole, 38)
+    return f"numeric(38, {min(fraction, 38 - whole)})"
+
+
+def _text_type(data_type: str, name: str, size: int, values: Sequence[str | bytes]) -> str:
+    longest = max(map(units, values), default=0)
+    if name in {"char", "varchar"} and not all(value.isascii() for value in values):
+        name = "nvarchar"  # A sign that the code page of the collation does not have would become a question mark.
+    elif longest <= size:
+        return data_type
+    name = {"char": "varchar", "nchar": "nvarchar", "binary": "varbinary"}.get(name, name)
+    limit = 4000 if name == "nvarchar" else 8000
+    return f"{name}({limit if longest <= limit else 'max'})"
+
+
 def as_json(fields: Iterable[Field | str], connection: DatabaseWrapper) -> list[str] | None:
     """Return an OPENJSON type for each field, None when one of them can't travel as JSON."""
+    if not connection.features.supports_openjson:
+        return None
     types: list[str] = []
     for field in fields:
         if isinstance(field, str):

@@ -14,16 +14,18 @@ from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import DatabaseError, NotSupportedError
 from django.db.models import (
     BooleanField,
+    Field,
     FloatField,
     IntegerField,
     JSONField,
+    UUIDField,
     aggregates,
     expressions,
     functions,
     lookups,
 )
 from django.db.models.expressions import Case, Col, Expression, Func, OrderBy, Ref, Value, When
-from django.db.models.fields import tuple_lookups
+from django.db.models.fields import related_lookups, tuple_lookups
 from django.db.models.functions import comparison, math, text, window
 from django.db.models.functions import datetime as datetime_functions
 from django.db.models.sql.compiler import PositionRef
@@ -32,6 +34,7 @@ from django.db.models.sql.query import Query
 from django.db.models.sql.where import WhereNode
 
 from mssql import bulk
+from mssql.parameters import NarrowText
 
 if TYPE_CHECKING:
     from mssql.base import DatabaseWrapper
@@ -152,9 +155,9 @@ def _is_null(node: Any) -> bool:
     return isinstance(node, Value) and node.value is None
 
 
-@implements(lookups.Lookup, lookups.BuiltinLookup)
+@implements(lookups.Lookup, lookups.BuiltinLookup, related_lookups.RelatedLookupMixin)
 def lookup(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
-    """Compare values: a condition on either side becomes one."""
+    """Compare values: a condition on either side becomes one, and text is declared as its column is."""
     sides = {
         name: ConditionValue(side) for name in ("lhs", "rhs") if is_condition(side := getattr(node, name))
     }
@@ -162,7 +165,24 @@ def lookup(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL
         node = node.copy()
         for name, side in sides.items():
             setattr(node, name, side)
+    is_narrow = type(node.lhs) is Col and is_narrow_text(node.lhs.output_field, connection)
+    if is_narrow and node.rhs_is_direct_value():
+        sql, params = node.as_sql(compiler, connection)
+        return sql, [
+            NarrowText(param) if type(param) is str and param.isascii() else param for param in params
+        ]
     return node.as_sql(compiler, connection)
+
+
+def is_narrow_text(field: Any, connection: DatabaseWrapper) -> bool:
+    """Say whether a field's column is char or varchar, as UUIDField's is and a field may choose with db_type()."""
+    cls: type = type(field)
+    return _may_be_narrow(cls) and (field.db_type(connection) or "").startswith(("char", "varchar"))
+
+
+@cache
+def _may_be_narrow(cls: type) -> bool:
+    return issubclass(cls, UUIDField) or getattr(cls, "db_type", None) is not Field.db_type
 
 
 @implements(lookups.Exact)
@@ -837,9 +857,9 @@ def _row_in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) 
         return None
     if any(hasattr(item, "as_sql") for row in node.rhs for item in row):
         return None
-    fields = [getattr(column.output_field, "target_field", column.output_field) for column in node.lhs]
-    types = [field.db_type(connection) for field in fields]
-    if any(bulk.openjson_type(data_type) is None for data_type in types):
+    fields = [column.output_field for column in node.lhs]
+    types = [data_type for field in fields if (data_type := _json_type(field, connection))]
+    if len(types) < len(fields):
         return None
     rows = [
         [field.get_db_prep_value(item, connection) for field, item in zip(fields, row, strict=True)]
@@ -852,8 +872,9 @@ def _row_in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) 
     params: list[Any] = []
     for number, (name, column) in enumerate(zip(_key_names(len(fields)), node.lhs, strict=True)):
         sql, column_params = compiler.compile(column)
-        declared.append(f"{name} {types[number]} '$[{number}]'")
-        conditions.append(f"[keys].{name}{_collate(fields[number])} = {sql}")
+        data_type = bulk.comparison_type(types[number], [row[number] for row in rows])
+        declared.append(f"{name} {data_type} '$[{number}]'")
+        conditions.append(f"[keys].{name}{_collate(fields[number], connection)} = {sql}")
         params += column_params
     return (
         f"EXISTS (SELECT 1 FROM OPENJSON(%s) WITH ({', '.join(declared)}) AS [keys] "
@@ -872,12 +893,13 @@ IN_LIST_AS_JSON = 50
 """An IN list longer than this travels as one parameter: one plan for any length, and no limit of 2,100 parameters."""
 
 
-@implements(lookups.In)
+@implements(lookups.In, related_lookups.RelatedIn)
 def in_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     if (
         node.rhs_is_direct_value()
         and len(node.rhs) > IN_LIST_AS_JSON
         and not node.bilateral_transforms
+        and not isinstance(node.lhs, expressions.ColPairs)
         and (sql := _in_json(node, compiler, connection)) is not None
     ):
         return sql
@@ -886,23 +908,31 @@ def in_(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
 
 def _in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL | None:
     field = getattr(node.lhs, "output_field", None)
-    field = getattr(field, "target_field", field)
-    data_type = None if field is None else field.db_type(connection)
-    if data_type is None or bulk.openjson_type(data_type) is None or isinstance(field, JSONField):
+    data_type = None if field is None else _json_type(field, connection)
+    if data_type is None or isinstance(field, JSONField):
         return None
     _, params = node.process_rhs(compiler, connection)
     if any(hasattr(param, "as_sql") for param in params):
         return None
     lhs_sql, lhs_params = node.process_lhs(compiler, connection)
+    declared = bulk.comparison_type(data_type, params)
     return (
-        f"{lhs_sql} IN (SELECT [value]{_collate(field)} FROM OPENJSON(%s) WITH ([value] {data_type} '$'))",
+        f"{lhs_sql} IN (SELECT [value]{_collate(field, connection)} FROM OPENJSON(%s) WITH ([value] {declared} '$'))",
         (*lhs_params, bulk.dump_values(params)),
     )
 
 
-def _collate(field: Any) -> str:
+def _json_type(field: Any, connection: DatabaseWrapper) -> str | None:
+    """Return the column type of a field whose values can travel as JSON, else None."""
+    data_type: str | None = field.db_type(connection)
+    if bulk.openjson_type(data_type) is None or not connection.features.supports_openjson:
+        return None
+    return data_type
+
+
+def _collate(field: Any, connection: DatabaseWrapper) -> str:
     """Return the collation clause for OPENJSON's text, which is in the database's collation, beside a column."""
-    collation = getattr(field, "db_collation", None)
+    collation = field.db_parameters(connection).get("collation")
     return f" COLLATE {collation}" if collation else ""
 
 

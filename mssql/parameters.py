@@ -63,6 +63,7 @@ DATETIMEOFFSET = Declaration(-155, 34, 7)
 UNIQUEIDENTIFIER = Declaration(-11, 16)
 NVARCHAR = Declaration(-9, 4000)
 NVARCHAR_MAX = Declaration(-9, MAX)
+VARCHAR = Declaration(12, 8000)
 VARBINARY = Declaration(-3, 8000)
 VARBINARY_MAX = Declaration(-3, MAX)
 NUMERICS = (Declaration(2, 19, 4), Declaration(2, 28, 10), Declaration(2, 38, 4), Declaration(2, 38, 20))
@@ -72,17 +73,13 @@ NUMERICS = (Declaration(2, 19, 4), Declaration(2, 28, 10), Declaration(2, 38, 4)
 NULL = pyodbc.BinaryNull
 
 
-class Declared:
-    """A parameter whose type the caller knows better than its Python type tells: ``Declared(None, VARBINARY_MAX)``."""
+class NarrowText(str):
+    """A text of ASCII that is compared with a char or varchar column: declared as varchar, it does not make the server
+    convert the column, for which it would have to read every row where the collation is one of SQL Server's own
+    (SQL_Latin1_General_CP1_CI_AS is the default in the USA and on Azure;
+    https://learn.microsoft.com/sql/t-sql/data-types/data-type-precedence-transact-sql)."""
 
-    __slots__ = ("declaration", "value")
-
-    def __init__(self, value: Any, declaration: Declaration) -> None:
-        self.value = value
-        self.declaration = declaration
-
-    def __repr__(self) -> str:
-        return repr(self.value)
+    __slots__ = ()
 
 
 Bound = tuple[Any, Declaration]
@@ -133,11 +130,6 @@ def _bind_timedelta(value: datetime.timedelta) -> Bound:
     return value // datetime.timedelta(microseconds=1), BIGINT
 
 
-def _bind_declared(value: Declared) -> Bound:
-    bound = NULL if value.value is None else bind_value(value.value)[0]
-    return bound, value.declaration
-
-
 _BINDERS: dict[type, Callable[[Any], Bound]] = {
     str: _bind_str,
     bool: lambda value: (value, BIT),
@@ -152,7 +144,7 @@ _BINDERS: dict[type, Callable[[Any], Bound]] = {
     datetime.time: _bind_time,
     datetime.timedelta: _bind_timedelta,
     uuid.UUID: lambda value: (value, UNIQUEIDENTIFIER),
-    Declared: _bind_declared,
+    NarrowText: lambda value: (value, VARCHAR),
 }
 
 
@@ -275,7 +267,7 @@ def array_declarations(
                 return None
             unit = 2 if declaration.sql_type == NVARCHAR.sql_type else 1
             values = (row[place] for row in rows)
-            longest = max((_units(value) for value in values if value is not NULL), default=1)
+            longest = max((units(value) for value in values if value is not NULL), default=1)
             size = next(size for size in _ARRAY_SIZES if longest <= size)
             narrowed[place] = declaration._replace(size=min(size, declaration.size))
             width += size * unit
@@ -283,8 +275,8 @@ def array_declarations(
     return narrowed, width
 
 
-def _units(value: str | bytes) -> int:
-    """Length in the units of the declaration: UTF-16 code units, or bytes."""
+def units(value: str | bytes) -> int:
+    """The length by which SQL Server measures: in UTF-16 code units, or bytes."""
     if isinstance(value, str) and not value.isascii():
         return len(value.encode("utf-16-le", "surrogatepass")) // 2
     return len(value)

@@ -53,6 +53,35 @@ class TestRowsAsJSON:
     def test_column_types(self, column: str | None, declared: str | None) -> None:
         assert bulk.openjson_type(column) == declared
 
+    @pytest.mark.parametrize(
+        ("column", "values", "declared"),
+        [
+            ("tinyint", [0, 255], "tinyint"),
+            ("tinyint", [-1], "smallint"),
+            ("smallint", [2**15], "int"),
+            ("int", [2**31, -1], "bigint"),
+            ("bigint", [2**63], "numeric(38, 0)"),
+            ("int", ["7"], "int"),
+            ("bigint", [], "bigint"),
+            ("numeric(10, 2)", [Decimal("12345678.90")], "numeric(10, 2)"),
+            ("numeric(10, 2)", [Decimal("0.001")], "numeric(38, 3)"),
+            ("numeric(10, 2)", [Decimal("1e20"), Decimal("1e-30")], "numeric(38, 17)"),
+            ("decimal(5)", [Decimal("99999"), Decimal("NaN")], "decimal(5)"),
+            ("nvarchar(4)", ["abcd", "é\N{GRINNING FACE}"], "nvarchar(4)"),
+            ("nvarchar(4)", ["\N{GRINNING FACE}" * 3], "nvarchar(4000)"),
+            ("nchar(4)", ["a" * 4001], "nvarchar(max)"),
+            ("nvarchar(max)", ["a" * 5000], "nvarchar(max)"),
+            ("char(32)", ["a" * 32], "char(32)"),
+            ("char(32)", ["a" * 33], "varchar(8000)"),
+            ("varchar(9)", ["é"], "nvarchar(4000)"),
+            ("varbinary(2)", [b"abc"], "varbinary(8000)"),
+            ("datetime2(7)", ["x" * 99], "datetime2(7)"),
+            ("uniqueidentifier", [uuid.UUID(int=1)], "uniqueidentifier"),
+        ],
+    )
+    def test_a_type_that_every_value_fits(self, column: str, values: list[Any], declared: str) -> None:
+        assert bulk.comparison_type(column, values) == declared
+
     @given(st.lists(st.lists(st.none() | st.booleans() | st.integers() | st.text(), max_size=4), max_size=4))
     def test_what_json_knows_goes_unchanged(self, rows: list[list[Any]]) -> None:
         assert json.loads(bulk.dump_rows(rows)) == [[n, *row] for n, row in enumerate(rows)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -40,7 +41,7 @@ from django.db.models.lookups import Exact
 from django.db.transaction import atomic
 from django.test.utils import CaptureQueriesContext
 
-from tests.backend.models import Stock, Strict, Volume, Writer
+from tests.backend.models import Everything, Stock, Strict, Volume, Writer
 
 pytestmark = pytest.mark.django_db
 
@@ -238,6 +239,41 @@ class TestLongLists:
         keys = list(range(10_000_000, 10_000_200))
         both = Writer.objects.filter(Q(pk__in=[*keys, library[0].pk]) | Q(name__in=[*names, "bob"]))
         assert {writer.name for writer in both} == {"Ann", "bob"}
+
+    def test_keys_of_another_table(self, library: list[Writer]) -> None:
+        keys = [writer.pk for writer in library] + list(range(10_000_000, 10_003_000))
+        with CaptureQueriesContext(connection) as queries:
+            assert Volume.objects.filter(writer__in=keys).count() == 3
+            assert Volume.objects.filter(writer__in=keys[:2]).count() == 2
+        assert [query["sql"].count("OPENJSON") for query in queries] == [1, 0]
+
+    def test_more_objects_are_prefetched_for_than_a_statement_has_parameters(self) -> None:
+        writers = Writer.objects.bulk_create(Writer(name=str(number)) for number in range(2500))
+        Volume.objects.create(writer=writers[-1], title="Last", price=1)
+        with CaptureQueriesContext(connection) as queries:
+            found = list(Writer.objects.order_by("pk").prefetch_related("volumes"))
+        assert [volume.title for volume in found[-1].volumes.all()] == ["Last"]
+        assert len(queries) == 2
+
+    @pytest.mark.parametrize(
+        ("name", "stored", "others"),
+        [
+            ("short", "0123456789", ["0123456789 and more", "é" * 5000]),
+            ("small", 7, [2**15 + 7, 2**31 + 7, 2**63 + 7]),
+            ("amount", Decimal("1.500"), [Decimal("1.4999"), Decimal(10**25), Decimal("1e-20")]),
+            ("uuid", UUID(int=1), [UUID(int=2)]),
+            ("blob", b"a", [b"ab"]),
+        ],
+    )
+    def test_what_the_column_cannot_hold_is_not_found(
+        self, name: str, stored: Any, others: list[Any]
+    ) -> None:
+        """OPENJSON would cut a text, round a number, or fail on one."""
+        Everything.objects.create(**{name: stored})
+        padding = [type(stored)(number) for number in range(100, 200)] if name != "uuid" else []
+        padding = padding or [UUID(int=number) for number in range(100, 200)]
+        assert not Everything.objects.filter(**{f"{name}__in": [*padding, *others]}).exists()
+        assert Everything.objects.filter(**{f"{name}__in": [*padding, *others, stored]}).count() == 1
 
     def test_text_follows_the_collation_of_its_column(self) -> None:
         Strict.objects.create(name="Ann")

@@ -23,8 +23,7 @@ from mssql.parameters import (
     BIGINT,
     NULL,
     NVARCHAR,
-    VARBINARY_MAX,
-    Declared,
+    NarrowText,
     bind_value,
     template,
 )
@@ -120,7 +119,7 @@ class TestTemplate:
         (datetime.time(1, 2, 3, 4), "time(7)"),
         (datetime.timedelta(days=-1), "bigint"),
         (uuid.uuid4(), "uniqueidentifier"),
-        (Declared(None, VARBINARY_MAX), "varbinary(max)"),
+        (NarrowText("a"), "varchar(8000)"),
     ],
 )
 def test_declared_type(value: Any, tsql: str) -> None:
@@ -169,6 +168,7 @@ def echoed(alias: DatabaseWrapper, *values: Any) -> tuple[Any, ...]:
         "",
         "é€\N{GRINNING FACE}\0\n",
         "x" * 10_000,
+        NarrowText("0123 ~"),
         b"",
         b"\x00\xff",
         b"z" * 10_000,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -129,6 +130,59 @@ def test_uuids_as_text_as_mssql_django_made_them(another: Any, tables: Any, parc
     tables(another(), *parcels)
     assert {("id", "char"), ("tracking", "char"), ("parcel_id", "char")} <= types_of(*parcels)
     use(*parcels)
+
+
+@pytest.mark.standin
+def test_a_uuid_is_declared_as_its_column_is(another: Any, tables: Any, registry: Any, standin: Any) -> None:
+    """An nvarchar would make the server convert the column, and read all of it under many a collation."""
+
+    class Ticket(models.Model):  # noqa: DJ008
+        id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+        guest = models.UUIDField(null=True)
+        friends = models.ManyToManyField("self")
+
+        class Meta:
+            app_label = "backend"
+
+    class Entry(models.Model):  # noqa: DJ008
+        ticket = models.ForeignKey(Ticket, models.CASCADE)
+
+        class Meta:
+            app_label = "backend"
+
+    tables(another(), Ticket, Entry)
+    tickets, entries = Ticket.objects, Entry.objects
+    key, other = tickets.create(), tickets.create()
+    entry = entries.create(ticket=key)
+    key.friends.add(other)
+    either = models.Q(pk=key.pk) | models.Q(guest=other.pk)
+    inserted = {(item["sql"], item["parameters"]) for item in standin.control.statements()}
+
+    tickets.get(pk=key.pk)
+    tickets.get(guest__isnull=True, id__exact=str(other.pk))
+    list(tickets.filter(pk__in=[key.pk, other.pk]))
+    list(tickets.filter(pk__range=(key.pk, key.pk)))
+    list(tickets.filter(pk__gte=key.pk))
+    list(tickets.exclude(either))
+    list(tickets.annotate(flag=models.Case(models.When(either, then=1), default=2)))
+    tickets.filter(pk=key.pk).exists()
+    list(entries.filter(ticket=key).select_related("ticket"))
+    list(entries.filter(ticket__in=[key, other]))
+    list(key.friends.all())
+    list(tickets.prefetch_related("friends"))
+    tickets.filter(pk=key.pk).update(guest=models.F("pk"))
+    entry.refresh_from_db()
+    other.delete()
+    sent = {(item["sql"], item["parameters"]) for item in standin.control.statements()} - inserted
+    declared = {kind for _, parameters in sent for kind in re.findall(r"@P\d+ ([\w()]+)", parameters)}
+    assert declared == {"varchar(8000)", "bigint"}
+    assert len(sent) >= 15
+
+    key.friends.set([])
+    many = entries.filter(ticket__in=KEYS)
+    assert "[value] char(32) '$'" in str(many.query)
+    assert not many.exists()
+    assert key.pk.hex in str(tickets.filter(pk=key.pk).query)
 
 
 def test_existing_uuids_are_converted_and_back(
