@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -157,15 +156,6 @@ class OtlpReceiver:
             for request in self.requests["/v1/traces"]
             for resource in request.resource_spans
         ]
-
-    def wait_for(self, what: Callable[[], bool], seconds: float = 10) -> bool:
-        """Whether ``what`` came true in time."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            if what():
-                return True
-            time.sleep(0.02)
-        return what()
 
 
 def attributes(pairs: Any) -> dict[str, Any]:
