@@ -97,6 +97,15 @@ class Page(ToolbarPage):
         text: str = self.script("return one(arguments[0]).textContent", selector)
         return text
 
+    def press(self, selector: str) -> None:
+        """Click an element outside of the toolbar, as soon as it takes a click."""
+
+        def pressed() -> bool:
+            self.driver.find_element(By.CSS_SELECTOR, selector).click()
+            return True
+
+        self.wait(pressed, f"press {selector}")
+
     def find(self, selector: str) -> list[str]:
         """The texts of elements outside of the toolbar."""
         texts: list[str] = self.driver.execute_script(
@@ -182,7 +191,7 @@ def _manage(environment: dict[str, str], code: str) -> str:
 
 def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, page: Page) -> None:
     page.driver.get(f"{demo}/stock/")
-    page.wait(lambda: page.driver.find_element(By.NAME, "retry").click() or True, "the button")
+    page.press("button[name=retry]")
     page.wait(lambda: page.driver.title.startswith("A deadlock"), "the page of the deadlock")
     page.wait(lambda: "1205: deadlock" in str(page.find("main")), "the error")
     page.becomes(lambda: page.find("main .status"), ["committed"] * 2)
