@@ -13,6 +13,7 @@ from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.parse_tokens import unsupported
+from sqlserver_standin.tsql.regular_expressions import regexp_like
 from sqlserver_standin.tsql.scope import Scope
 from sqlserver_standin.tsql.types import (
     DATETIME,
@@ -749,6 +750,8 @@ class ExpressionTranslator:
                 return f"(NOT ({low} AND {high}))" if node.negated else f"({low} AND {high})"
             case ast.Like():
                 return self._like(node)
+            case ast.RegexpLike(call):
+                return regexp_like(self, call)
             case ast.IsDistinct():
                 left, right = self.comparable("=", self.value(node.left), self.value(node.right))
                 return f"({left.sql} IS {'NOT ' if node.negated else ''}DISTINCT FROM {right.sql})"

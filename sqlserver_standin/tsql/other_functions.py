@@ -11,6 +11,7 @@ from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator
+from sqlserver_standin.tsql.regular_expressions import regexp_like_as_value
 from sqlserver_standin.tsql.types import INT, describe, family, is_string
 from sqlserver_standin.tsql.values import Value, null, quote, string
 from sqlserver_standin.types import MAX, SqlType
@@ -180,3 +181,4 @@ def _max_length(data_type: SqlType) -> int:
 
 
 FUNCTIONS["SQL_VARIANT_PROPERTY"] = _sql_variant_property
+FUNCTIONS["REGEXP_LIKE"] = regexp_like_as_value

@@ -453,7 +453,7 @@ class ExpressionParser(TokenParser):
                 return ast.Quantified(operator, quantifier, left, self._query_in_parentheses())
             return ast.Comparison(operator, left, self.expression())
         if token.kind != "word":
-            return left
+            return self._alone(left)
         if token.value == "IS":
             return self._is(left)
         negated = token.value == "NOT" and self.ahead().value in ("BETWEEN", "IN", "LIKE")
@@ -472,6 +472,13 @@ class ExpressionParser(TokenParser):
             pattern = self.expression()
             escape = self.expression() if self.accept("ESCAPE") else None
             return ast.Like(left, pattern, escape, negated)
+        return self._alone(left)
+
+    @staticmethod
+    def _alone(left: ast.Expression) -> ast.Node:
+        """Where no comparison follows."""
+        if isinstance(left, ast.Call) and left.name == "REGEXP_LIKE" and not left.schema:
+            return ast.RegexpLike(left)
         return left
 
     def _is(self, left: ast.Expression) -> ast.Condition:

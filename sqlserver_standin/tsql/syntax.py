@@ -261,6 +261,13 @@ class Like(Condition):
 
 
 @dataclass(slots=True)
+class RegexpLike(Condition):
+    """REGEXP_LIKE(text, pattern [, flags]), the one function that is a condition."""
+
+    call: Call
+
+
+@dataclass(slots=True)
 class Exists(Condition):
     query: Query
 

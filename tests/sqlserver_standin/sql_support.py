@@ -13,12 +13,13 @@ import pytest
 from sqlserver_standin.engine.instance import Instance
 from sqlserver_standin.engine.session import Session
 from sqlserver_standin.events import Parameter, ResultSet, SqlError
+from sqlserver_standin.releases import DEFAULT_RELEASE, RELEASES
 
 
 @functools.cache
-def _instance() -> Instance:
+def _instance(release: str) -> Instance:
     directory = tempfile.TemporaryDirectory(prefix="standin-")
-    instance = Instance(Path(directory.name), password="x")
+    instance = Instance(Path(directory.name), password="x", release=RELEASES[release])
     atexit.register(directory.cleanup)
     atexit.register(instance.close)
     return instance
@@ -65,5 +66,5 @@ class Client:
         return caught.value.number, caught.value.text
 
 
-def new_client() -> Client:
-    return Client(_instance().login(user="sa", password="x"))
+def new_client(release: str = DEFAULT_RELEASE) -> Client:
+    return Client(_instance(release).login(user="sa", password="x"))
