@@ -91,7 +91,11 @@ class Handshake:
         except SqlError as refusal:
             self._refuse(login, refusal)
             return None
-        packet_size = self._admit(login, session, encrypted=encryption is Encryption.ON)
+        try:
+            packet_size = self._admit(login, session, encrypted=encryption is Encryption.ON)
+        except BaseException:
+            session.close()  # The client has not waited for it.
+            raise
         self._transport.socket.settimeout(None)
         return Admission(
             session, packet_size, login.application_name, prelogin.mars, Procedures(session), threading.Lock()

@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.connection import Connection
 from sqlserver_standin.faults import Faults
@@ -105,14 +105,28 @@ class Server:
             if self._stopping.is_set():
                 client.close()
                 return
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(self, client, address)
-            thread = threading.Thread(
-                target=self._serve, args=(connection,), name=f"client {address[1]}", daemon=True
-            )
-            with self._lock:
-                self._connections[connection] = thread
+            try:
+                self._begin(client, address)
+            except (OSError, RuntimeError) as error:
+                # The client has left already, or no more threads can be had.
+                logger.warning("no connection served: %s", error)
+                client.close()
+
+    def _begin(self, client: socket.socket, address: tuple[Any, ...]) -> None:
+        """Serve a client in a thread of its own."""
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(self, client, address)
+        thread = threading.Thread(
+            target=self._serve, args=(connection,), name=f"client {address[1]}", daemon=True
+        )
+        with self._lock:
+            self._connections[connection] = thread
+        try:
             thread.start()
+        except RuntimeError:
+            with self._lock:
+                del self._connections[connection]
+            raise
 
     def _serve(self, connection: Connection) -> None:
         try:
@@ -136,4 +150,8 @@ class Server:
                     by_file[file] = connection
                     poller.register(file, select.POLLIN | select.POLLHUP)
             for file, _ in poller.poll(0):
-                by_file[file].watch()
+                try:
+                    by_file[file].watch()
+                except Exception:
+                    # The other connections still need this thread.
+                    logger.exception("%s: the stand-in failed to look for an attention", by_file[file])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import socket
 import struct
 import time
 import uuid
@@ -27,9 +28,11 @@ from sqlserver_standin.server import ListenError, Server, listen
 from sqlserver_standin.types import MAX, SqlType
 from tests.sqlserver_standin.wire_support import (
     HEADERS,
+    PRELOGIN,
     RawClient,
     batch,
     echo_server,
+    login7,
     nvarchar,
     odbc_connect,
     parse_answer,
@@ -79,7 +82,7 @@ class TestLogin:
 
     def test_the_session_learns_who_the_client_is(self, echo: Server) -> None:
         connection = odbc_connect(echo, APP="my app", WSID="my host")
-        login = list(echo.instance.sessions.values())[-1].login
+        login = echo.instance.opened[-1].login
         assert login["application_name"] == "my app"
         assert login["host_name"] == "my host"
         assert login["client_pid"] > 0
@@ -141,6 +144,19 @@ class TestLogin:
             assert answer.errors[0][0] == 40000
             assert named in answer.errors[0][1]
             assert client.closed()
+
+    def test_a_client_that_does_not_wait_for_its_login_leaves_no_session(self, echo: Server) -> None:
+        opened = len(echo.instance.opened)
+        echo.faults.arm(LoginFault(seconds=0.5))
+        with RawClient(echo.port) as client:
+            client.send(18, PRELOGIN)
+            client.receive()
+            client.send(16, login7())
+            _until(lambda: not echo.faults.pending())
+            # Not only closed but reset: the server can't send its answer.
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        _until(lambda: len(echo.instance.opened) > opened)
+        assert echo.instance.opened[-1].closed.wait(60)
 
     def test_a_taken_port_is_named(self, echo: Server) -> None:
         with pytest.raises(ListenError, match=str(echo.port)):
@@ -564,7 +580,7 @@ class TestSession:
     def test_a_client_that_leaves_cancels_its_statement(self, echo: Server) -> None:
         with RawClient(echo.port) as client:
             client.log_in()
-            session = list(echo.instance.sessions.values())[-1]
+            session = echo.instance.opened[-1]
             client.send(1, batch("sleep 90"))
             _until(lambda: echo.instance.executed)
         assert session.cancelled.wait(60)
@@ -582,7 +598,7 @@ class TestSession:
     def test_reset_connection_resets_the_session_first(self, echo: Server, flag: int) -> None:
         with RawClient(echo.port) as client:
             client.log_in()
-            session = list(echo.instance.sessions.values())[-1]
+            session = echo.instance.opened[-1]
             client.send(1, batch("anything"), status=1 | flag)
             answer = parse_answer(client.receive())
         assert 18 in answer.changes

@@ -48,6 +48,7 @@ class EchoSession:
         self.database = database
         self.login = login
         self.cancelled = threading.Event()
+        self.closed = threading.Event()
         self.resets = 0
 
     def execute(
@@ -121,6 +122,7 @@ class EchoSession:
 
     def close(self) -> None:
         self.instance.sessions.pop(self.spid, None)
+        self.closed.set()
 
 
 class EchoInstance:
@@ -133,6 +135,7 @@ class EchoInstance:
         self.sessions: dict[int, EchoSession] = {}
         self.scripts: dict[str, list[Event]] = {}
         self.executed: list[tuple[str, tuple[Parameter, ...]]] = []
+        self.opened: list[EchoSession] = []
         self._spids = itertools.count(51)
 
     def login(self, *, user: str, password: str, database: str, **facts: Any) -> EchoSession:
@@ -141,8 +144,9 @@ class EchoInstance:
         if database not in ("", "master"):
             raise sql_error(4060, database)
         spid = next(self._spids)
-        self.sessions[spid] = EchoSession(self, spid, "master", facts)
-        return self.sessions[spid]
+        session = self.sessions[spid] = EchoSession(self, spid, "master", facts)
+        self.opened.append(session)
+        return session
 
     def close(self) -> None:
         pass
