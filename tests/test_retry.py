@@ -60,12 +60,32 @@ class Wrapper(SQLiteWrapper):
             raise raised(error)
 
 
+class Clock:
+    """Time for mssql.retry alone: other threads of this process go on by the real one."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += seconds
+
+
 @pytest.fixture
-def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(retry, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def waits(clock: Clock) -> list[float]:
     """Seconds that were waited, without waiting."""
-    waited: list[float] = []
-    monkeypatch.setattr(retry.time, "sleep", waited.append)
-    return waited
+    return clock.waits
 
 
 @pytest.fixture
@@ -164,13 +184,11 @@ def test_attempts_end_with_the_servers_error(connection: Wrapper, waits: list[fl
     assert work() == 0
 
 
-def test_no_try_is_begun_after_the_budget(connection: Wrapper, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [0.0]
-    monkeypatch.setattr(retry.time, "monotonic", lambda: now[0])
+def test_no_try_is_begun_after_the_budget(connection: Wrapper, clock: Clock) -> None:
     func, runs = failing(*[DEADLOCK] * 9)
 
     def slow() -> str:
-        now[0] += 20
+        clock.now += 20
         return func()
 
     with pytest.raises(OperationalError):

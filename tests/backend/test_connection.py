@@ -21,6 +21,7 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.faults import FaultKind, LoginFault, StatementFault
 from sqlserver_standin.tds.login import Login, parse_login
 from tests.backend.echo import Echo, echo, rows
+from tests.faults.conftest import QUICK, time_out_next
 
 
 @pytest.fixture(scope="module")
@@ -182,9 +183,10 @@ class TestRefusals:
         return text
 
     def test_nobody_listens(self, engine: Echo) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            port = str(listener.getsockname()[1])
-        text = self.message(engine.alias(PORT=port, OPTIONS=self.UNREACHABLE))
+        with socket.socket() as bound:  # not listening, and nobody else gets its port
+            bound.bind(("127.0.0.1", 0))
+            port = str(bound.getsockname()[1])
+            text = self.message(engine.alias(PORT=port, OPTIONS=self.UNREACHABLE))
         assert f"could not be reached at host '127.0.0.1', port {port}" in text
         assert [line.split(".")[0].strip() for line in text.splitlines() if line[2:3].isdigit()] == [
             "1",
@@ -261,7 +263,7 @@ class TestRefusals:
 class TestRetry:
     def test_a_passing_refusal_is_tried_again(self, engine: Echo) -> None:
         engine.server.faults.arm(LoginFault(remaining=2, number=40613))
-        alias = engine.alias(OPTIONS={"retry": {"connect": {"base_delay": 0.01}}})
+        alias = engine.alias(OPTIONS={"retry": {"connect": QUICK}})
         alias.ensure_connection()
         assert alias.is_usable()
 
@@ -283,9 +285,11 @@ class TestRetry:
 
 class TestTimeouts:
     def test_a_query_timeout_cancels_and_leaves_the_connection_usable(self, engine: Echo) -> None:
-        alias = engine.alias(OPTIONS={"query_timeout": 1})
+        alias = engine.alias(OPTIONS={"query_timeout": 60})
+        alias.ensure_connection()
+        time_out_next(alias, parameters=False)
         with alias.cursor() as cursor, pytest.raises(OperationalError) as caught:
-            cursor.execute("sleep 30")
+            cursor.execute("sleep 300")
         assert caught.value.sqlserver.error_class.value == "query_timeout"  # type: ignore[attr-defined]
         assert "attention: " in engine.sent()
         assert alias.is_usable()

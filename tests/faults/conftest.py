@@ -25,6 +25,18 @@ QUICK = {"base_delay": 0.01, "max_delay": 0.02, "throttled_delay": 0.01, "budget
 MakeAlias = Callable[..., DatabaseWrapper]
 
 
+def time_out_next(wrapper: DatabaseWrapper, *, parameters: bool) -> None:
+    """Let the next statement (with or without parameters) time out after a second, and none after it: a machine that
+    stalls takes longer than that for the others."""
+    session = wrapper.connection
+    assert session is not None
+    patience = session.driver.timeout
+    session.take(parameters).close()
+    session.driver.timeout = 1  # holds for the cursors that are made from now on
+    session.keep(parameters, session.driver.cursor())
+    session.driver.timeout = patience
+
+
 @pytest.fixture(scope="session")
 def fault_database(server: Server, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
     """A database for these tests alone: they break transactions in ways that others would not survive."""
@@ -43,6 +55,8 @@ def fault_database(server: Server, django_db_blocker: DjangoDbBlocker) -> Iterat
         yield name
         wrapper = _wrapper(server, "master", {})
         with wrapper.cursor() as cursor:
+            # The server may still be at the end of a session whose client has gone.
+            cursor.execute(f"ALTER DATABASE [{name}] SET SINGLE_USER WITH ROLLBACK IMMEDIATE")
             cursor.execute(f"DROP DATABASE [{name}]")
         wrapper.close()
 

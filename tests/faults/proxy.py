@@ -18,8 +18,12 @@ class Proxy:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
+        # Keeps the port from everybody else on the machine once nobody listens at it.
+        self._reserved = socket.socket()
+        self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._reserved.bind(("127.0.0.1", 0))
+        self.port: int = self._reserved.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
         self.cut_after: int | None = None
@@ -36,6 +40,7 @@ class Proxy:
     ) -> None:
         self.stop_listening()
         self.close_all()
+        self._reserved.close()
 
     def stop_listening(self) -> None:
         """From now on connections are refused."""

@@ -13,7 +13,7 @@ from django.db import DatabaseError, OperationalError, connections, transaction
 from mssql import errors
 from mssql.base import DatabaseWrapper
 from mssql.errors import ConnectionState, ErrorClass
-from tests.faults.conftest import ALIAS, QUICK, MakeAlias
+from tests.faults.conftest import ALIAS, QUICK, MakeAlias, time_out_next
 from tests.faults.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -158,14 +158,13 @@ def test_a_connection_that_broke_in_use_does_not_return_to_the_pool(
 def test_a_query_timeout_cancels_on_the_server_and_leaves_the_connection_clean(
     make_alias: MakeAlias, control: Control, work: Callable[[], list[str]]
 ) -> None:
-    wrapper = make_alias(OPTIONS={"query_timeout": 3})
+    wrapper = make_alias(OPTIONS={"query_timeout": 60})
     assert answers(wrapper)
     connection = wrapper.connection
+    time_out_next(wrapper, parameters=False)
     control.hang(matching="/* slow */")
-    started = time.perf_counter()
     with pytest.raises(OperationalError) as caught, wrapper.cursor() as cursor:
         cursor.execute("SELECT 2 /* slow */")
-    assert time.perf_counter() - started > 1
     error = errors.describe(caught.value)
     assert error is not None
     assert error.error_class is ErrorClass.QUERY_TIMEOUT
@@ -175,15 +174,28 @@ def test_a_query_timeout_cancels_on_the_server_and_leaves_the_connection_clean(
 
 
 @pytest.mark.standin
+def test_the_option_is_the_seconds_that_a_query_may_take(make_alias: MakeAlias, control: Control) -> None:
+    wrapper = make_alias(OPTIONS={"query_timeout": 8})
+    wrapper.ensure_connection()
+    control.hang(matching="/* slow */")
+    started = time.perf_counter()
+    with pytest.raises(OperationalError) as caught, wrapper.cursor() as cursor:
+        cursor.execute("SELECT 2 /* slow */")
+    assert time.perf_counter() - started > 7
+    assert caught.value.sqlserver.error_class is ErrorClass.QUERY_TIMEOUT  # type: ignore[attr-defined]
+
+
+@pytest.mark.standin
 def test_a_query_timeout_within_a_transaction_leaves_it_to_the_application(
     make_alias: MakeAlias, control: Control, work: Callable[[], list[str]]
 ) -> None:
-    wrapper = make_alias(OPTIONS={"query_timeout": 3})
+    wrapper = make_alias(OPTIONS={"query_timeout": 60})
     control.hang(matching="/* slow */")
     with transaction.atomic(using=ALIAS), wrapper.cursor() as cursor:
         cursor.execute("INSERT INTO dbo.work (note) VALUES ('kept')")
+        time_out_next(wrapper, parameters=True)
         with pytest.raises(OperationalError), transaction.atomic(using=ALIAS):
-            cursor.execute("INSERT INTO dbo.work (note) VALUES ('slow') /* slow */")
+            cursor.execute("INSERT INTO dbo.work (note) VALUES (%s) /* slow */", ["slow"])
     assert work() == ["kept"]
 
 

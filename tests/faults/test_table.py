@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django import db
-from django.db import transaction
+from django.db import connections, transaction
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -20,7 +20,7 @@ from mssql import errors
 from mssql.base import DatabaseWrapper
 from mssql.instrumentation import tracing
 from mssql.retry import OutcomeUnknown, retry_transaction
-from tests.faults.conftest import ALIAS, QUICK, MakeAlias
+from tests.faults.conftest import ALIAS, QUICK, MakeAlias, time_out_next
 from tests.faults.proxy import Proxy
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ def by_number(number: int, **options: Any) -> Strike:
     return lambda control, proxy: control.fail(number, matching=MARK, **options)
 
 
+def hang_for_too_long(control: Control, proxy: Proxy) -> None:
+    time_out_next(connections[ALIAS], parameters=True)
+    control.hang(matching=MARK)
+
+
 FAULTS: dict[str, Strike] = {
     "chosen as deadlock victim": by_number(1205),
     "lock request timed out": by_number(1222),
@@ -87,7 +92,7 @@ FAULTS: dict[str, Strike] = {
     "connection cut before the result": lambda control, proxy: control.drop_during(matching=MARK),
     "connection cut within a packet": lambda control, proxy: control.cut(matching=MARK),
     "connection reset by the network": lambda control, proxy: proxy.close_all(reset=True),
-    "query timeout": lambda control, proxy: control.hang(matching=MARK),
+    "query timeout": hang_for_too_long,
     "doomed transaction": by_number(3930),
     "duplicate key": by_number(2627, severity=14),
     "conversion failed": by_number(245),
@@ -106,7 +111,7 @@ def faulty(make_alias: MakeAlias, proxy: Proxy) -> Callable[..., DatabaseWrapper
             PORT=str(proxy.port),
             OPTIONS={
                 "instrumentation": True,
-                "query_timeout": 4,
+                "query_timeout": 60,  # a hang is a failure here
                 "retry": {"connect": QUICK, "transaction": QUICK, "statement": False, **retry},
             },
         )
@@ -359,7 +364,7 @@ def test_connecting(
         proxy.stop_listening()
     options = {
         # The driver tries for all of that time where nobody answers.
-        "connection_timeout": 2 if fault in ("server silent during the login", "nobody listens") else 30,
+        "connection_timeout": 2 if fault in ("server silent during the login", "nobody listens") else 60,
         "retry": {"connect": {**QUICK, "attempts": 3}},
         "instrumentation": {"tracing": {"connect": True}},
     }

@@ -24,6 +24,7 @@ from mssql.instrumentation.deadlock_capture import (
     DeadlockObserver,
     DeadlockReport,
     DeadlockWatcher,
+    Sighting,
     deadlock_captured,
     find_report,
 )
@@ -87,6 +88,12 @@ class FakeServer:
                 return answer()
         raise AssertionError(sql)
 
+    def wait_until_asked(self, words: str, times: int) -> None:
+        deadline = time.monotonic() + 60
+        while self.asked.count(words) < times:
+            assert time.monotonic() < deadline, self.asked
+            time.sleep(0.01)
+
     def _facts(self) -> list[tuple[Any, ...]]:
         now = datetime.now(UTC).replace(tzinfo=None) + self.clock_ahead
         return [(self.edition, self.version, "web]app", "web_user", now)]
@@ -129,6 +136,7 @@ def watcher(
     monkeypatch.setattr(deadlock_capture, "_watcher", watcher)
     yield watcher
     thread = watcher._thread
+    server.may_answer.set()
     watcher._pending.clear()
     if thread is not None:
         thread.join(60)
@@ -144,6 +152,10 @@ def fail_with(number: int, *, config: InstrumentationConfig | None = None, span:
     recorder.end(statement, error=pyodbc.Error("40001", f"[40001] text ({number}) (SQLExecDirectW)"))
     recorder.close(statement)
     return datetime.fromtimestamp(statement.ended_ns / 1e9, UTC)
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.name == "mssql.deadlocks"]
 
 
 @pytest.fixture
@@ -184,10 +196,10 @@ def test_the_graph_of_our_own_deadlock_is_found_in_another_thread(
 def test_a_report_that_comes_late_is_waited_for(
     server: FakeServer, watcher: DeadlockWatcher, reports: list[DeadlockReport]
 ) -> None:
-    fail_with(1205)
-    time.sleep(0.1)
+    seen = fail_with(1205)
+    server.wait_until_asked("fn_xe_file_target_read_file", 2)
     assert reports == []
-    server.event_file = [event(graph(), datetime.now(UTC))]
+    server.event_file = [event(graph(), seen)]
     assert watcher.wait(60)
     assert len(reports) == 1
 
@@ -233,10 +245,11 @@ def test_a_driver_that_sends_no_process_id_is_matched_by_session_and_time(
 def test_a_session_that_was_the_victim_twice_gets_both_graphs(
     server: FakeServer, watcher: DeadlockWatcher, reports: list[DeadlockReport]
 ) -> None:
-    first = fail_with(1205)
-    time.sleep(0.05)
-    second = fail_with(1205)
+    second = datetime.now(UTC)
+    first = second - timedelta(seconds=4)  # within what is searched around the other, too
     server.ring_buffer = [event(graph(), first), event(graph(), second)]
+    for seen in (first, second):
+        watcher.submit(Sighting("default", VICTIM, os.getpid(), seen))
     assert watcher.wait(60)
     assert {report.sighting.seen: report.deadlock.occurred for report in reports} == {
         first: first,
@@ -247,11 +260,11 @@ def test_a_session_that_was_the_victim_twice_gets_both_graphs(
 def test_an_older_deadlock_of_the_same_session_number_is_not_mistaken_for_ours(
     server: FakeServer, watcher: DeadlockWatcher, reports: list[DeadlockReport]
 ) -> None:
-    older = event(graph(), datetime.now(UTC) - timedelta(seconds=20))
+    older = event(graph(), datetime.now(UTC) - timedelta(seconds=28))
     other = event(graph().replace("hostpid=", 'clientapp="another" hostpid='), datetime.now(UTC))
     server.ring_buffer = [older, other]
     seen = fail_with(1205)
-    time.sleep(0.2)
+    server.wait_until_asked("fn_xe_file_target_read_file", 3)
     assert reports == []
     server.ring_buffer.append(event(graph(), seen))
     assert watcher.wait(60)
@@ -275,8 +288,8 @@ def test_a_long_rollback_is_allowed_for(
 def test_other_errors_start_nothing(server: FakeServer, watcher: DeadlockWatcher) -> None:
     fail_with(2627)
     fail_with(1222)
-    time.sleep(0.05)
-    assert server.asked == []
+    assert watcher._pending == []
+    assert watcher._thread is None
 
 
 def test_the_request_does_not_wait(server: FakeServer, watcher: DeadlockWatcher) -> None:
@@ -312,7 +325,7 @@ def test_the_graph_hangs_on_the_trace_without_literals(
     assert attributes["mssql.deadlock.objects"] == ("shop.dbo.account",)
     assert attributes["mssql.alias"] == "default"
     assert json.loads(str(attributes["mssql.deadlock.graph"]))["victims"] == ["v"]
-    (record,) = caplog.records
+    (record,) = told(caplog)
     assert "session 61 was chosen as the victim" in record.getMessage()
     facts = record.mssql  # type: ignore[attr-defined]
     assert facts["trace_id"] == f"{parent.get_span_context().trace_id:032x}"
@@ -327,7 +340,7 @@ def test_raw_text_is_told_where_the_settings_say_so(
     server.ring_buffer = [event(graph(), datetime.now(UTC))]
     fail_with(1205, config=InstrumentationConfig(enabled=True, deadlock_graphs=True, query_text="raw"))
     assert watcher.wait(60)
-    assert "secret-victim" in str(caplog.records[0].mssql)  # type: ignore[attr-defined]
+    assert "secret-victim" in str(told(caplog)[0].mssql)  # type: ignore[attr-defined]
 
 
 DENIED = pyodbc.ProgrammingError("42000", "[42000] permission was denied (300) (SQLExecDirectW)")
@@ -355,7 +368,7 @@ def test_a_missing_permission_is_reported_once_with_the_grant(
     for _ in range(3):
         fail_with(1205)
         assert watcher.wait(60)
-    (record,) = caplog.records
+    (record,) = told(caplog)
     assert grant in record.getMessage()
 
 
@@ -377,20 +390,13 @@ def test_a_server_that_cannot_be_reached_is_reported_once_and_asked_again(
     server.failures = {
         "SERVERPROPERTY": pyodbc.OperationalError("08001", "[08001] refused (0) (SQLDriverConnect)")
     }
-
-    def told() -> int:
-        return sum("No deadlock graphs" in record.getMessage() for record in caplog.records)
-
-    fail_with(1205)
-    deadline = time.monotonic() + 60
-    while not told() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.1)  # time for a second complaint
+    seen = fail_with(1205)
+    server.wait_until_asked("SERVERPROPERTY", 3)
     server.failures = {}
-    server.ring_buffer = [event(graph(), datetime.now(UTC))]
+    server.ring_buffer = [event(graph(), seen)]
     assert watcher.wait(60)
     assert len(reports) == 1
-    assert told() == 1
+    assert sum("No deadlock graphs" in record.getMessage() for record in told(caplog)) == 1
 
 
 def test_the_thread_ends_when_nothing_is_left_and_starts_again(
