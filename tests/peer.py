@@ -26,11 +26,18 @@ def environment(*paths: Path) -> dict[str, str]:
     drivers = packaged_drivers(driver_package())
     if DRIVER_NAME not in pyodbc.drivers() and drivers:
         # It knows the driver by its registered name only, and pyodbc the driver manager by the loader's path.
-        (FOLDER / "odbcinst.ini").write_text(f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n", encoding="utf-8")
+        _write_whole(FOLDER / "odbcinst.ini", f"[{DRIVER_NAME}]\nDriver={drivers[0]}\n")
         variables["ODBCSYSINI"] = str(FOLDER)
         libraries = [os.environ.get("LD_LIBRARY_PATH"), str(Path(sys.prefix) / "lib")]
         variables["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, libraries))
     return variables
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that another process may read at this moment: it finds the old text or the new one."""
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
 
 
 def _install() -> None:
