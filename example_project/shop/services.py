@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 
@@ -82,13 +83,15 @@ def collide_transfers(first: int, second: int, *, retry: bool) -> list[TransferO
     def run(outcome: TransferOutcome, source: int, target: int) -> None:
         def meet() -> None:
             if outcome.attempts == 1:
-                both_hold_a_row.wait(timeout=10)
+                with suppress(threading.BrokenBarrierError):  # the other failed, and will not collide
+                    both_hold_a_row.wait(timeout=60)
 
         def attempt() -> None:
             outcome.attempts += 1
             try:
                 move_stock(source, target, 1, between=meet)
-            except Error as error:
+            except (Error, OutOfStock) as error:
+                both_hold_a_row.abort()
                 sqlserver = describe(error)
                 outcome.errors.append(
                     f"{sqlserver.number}: {sqlserver.error_class.name.lower()}" if sqlserver else str(error)
@@ -101,8 +104,8 @@ def collide_transfers(first: int, second: int, *, retry: bool) -> list[TransferO
             else:
                 attempt()
             outcome.succeeded = True
-        except Error:
-            outcome.succeeded = False
+        except (Error, OutOfStock):
+            pass  # noted by the attempt
         finally:
             connection.close()
 

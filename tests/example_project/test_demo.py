@@ -189,6 +189,29 @@ def _manage(environment: dict[str, str], code: str) -> str:
     ).stdout
 
 
+VISITOR = """
+from django.core.management import call_command
+from example_project.shop.models import Order, Stock
+from example_project.shop.services import collide_transfers
+
+first, second = Stock.objects.order_by("pk")[:2]
+Stock.objects.filter(pk=first.pk).update(quantity=0)
+for outcome in collide_transfers(first.pk, second.pk, retry=True):
+    print(outcome.succeeded, outcome.errors)
+Stock.objects.filter(pk=first.pk).update(quantity=first.quantity)
+Order.objects.earliest("pk").delete()
+call_command("load_shop")
+"""
+
+
+def test_what_a_visitor_changed_stops_nothing(demo: str, environment: dict[str, str]) -> None:
+    """A warehouse without a piece to move; an order that somebody deleted before the demo is started again."""
+    empty, other, loaded = _manage(environment, VISITOR).splitlines()[-3:]
+    assert re.search(r"False \['.* has only 0\.'\]", empty)
+    assert other == "True []"
+    assert loaded == "The shop's data is there already."
+
+
 def test_a_deadlock_is_survived_and_drawn_in_the_panel(demo: str, page: Page) -> None:
     page.driver.get(f"{demo}/stock/")
     page.press("button[name=retry]")
