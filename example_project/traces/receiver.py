@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import zlib
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -125,7 +126,7 @@ class Receiver:
             if http.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             answer = self._take(http.path, body)
-        except (DecodeError, OSError, EOFError):
+        except (DecodeError, OSError, EOFError, zlib.error):
             return self._reply(http, 400, b"")
         if answer is None:
             return self._reply(http, 404, b"")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -28,7 +29,9 @@ def receiver() -> Iterator[Receiver]:
 
 def _provider(receiver: Receiver, compression: Compression = Compression.NoCompression) -> TracerProvider:
     provider = TracerProvider(resource=Resource.create({"service.name": "shop"}))
-    exporter = OTLPSpanExporter(endpoint=f"{receiver.endpoint}/v1/traces", compression=compression)
+    exporter = OTLPSpanExporter(
+        endpoint=f"{receiver.endpoint}/v1/traces", compression=compression, timeout=60
+    )
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     return provider
 
@@ -73,10 +76,21 @@ def test_only_the_newest_traces_are_kept(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "status"),
-    [("/v1/traces", b"\xff\xff\xff", 400), ("/v1/unknown", b"", 404)],
+    ("path", "body", "encoding", "status"),
+    [
+        ("/v1/traces", b"\xff\xff\xff", "identity", 400),
+        ("/v1/traces", b"no gzip", "gzip", 400),
+        ("/v1/traces", gzip.compress(b"cut short" * 9)[:-12], "gzip", 400),
+        ("/v1/traces", gzip.compress(b"", mtime=0)[:10] + b"\xff" * 20, "gzip", 400),
+        ("/v1/unknown", b"", "identity", 404),
+    ],
 )
-def test_what_is_no_otlp_is_refused(receiver: Receiver, path: str, body: bytes, status: int) -> None:
+def test_what_is_no_otlp_is_refused(
+    receiver: Receiver, path: str, body: bytes, encoding: str, status: int
+) -> None:
+    request = urllib.request.Request(
+        receiver.endpoint + path, data=body, headers={"Content-Encoding": encoding}
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(receiver.endpoint + path, data=body))
+        urllib.request.urlopen(request)
     assert refused.value.code == status
