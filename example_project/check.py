@@ -46,7 +46,7 @@ class Browser:
 
     def _send(self, request: urllib.request.Request) -> tuple[int, str, dict[str, str]]:
         try:
-            with self._opener.open(request, timeout=60) as answer:
+            with self._opener.open(request, timeout=300) as answer:
                 return answer.status, answer.read().decode(), dict(answer.headers)
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace"), dict(error.headers)
@@ -106,7 +106,7 @@ def _visit(browser: Browser, path: str, *, plan: bool) -> Visit:
     return visit
 
 
-def _received(browser: Browser, at_least: int, seconds: float = 15.0) -> int:
+def _received(browser: Browser, at_least: int, seconds: float = 60.0) -> int:
     """How many spans the traces page says arrived; waits for the exporter."""
     deadline = time.monotonic() + seconds
     while True:

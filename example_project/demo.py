@@ -117,6 +117,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     """Serves each request in a thread of its own."""
 
     daemon_threads = True
+    request_queue_size = 128
 
 
 def site(port: int) -> _Server:
@@ -129,13 +130,17 @@ def site(port: int) -> _Server:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        raise DemoError(
-            f"Port {port} on {HOST} is taken. Stop what listens there, or choose another: make demo PORT=8001"
-        ) from None
+        raise _taken(port) from None
     from example_project.config.wsgi import application
 
     server.set_app(StaticFilesHandler(application))
     return server
+
+
+def _taken(port: int) -> DemoError:
+    return DemoError(
+        f"Port {port} on {HOST} is taken. Stop what listens there, or choose another: make demo PORT=8001"
+    )
 
 
 def _port_is_free(port: int) -> bool:
@@ -160,10 +165,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         if options.port and not _port_is_free(options.port):
-            raise DemoError(
-                f"Port {options.port} on {HOST} is taken. Stop what listens there, or choose another: "
-                "make demo PORT=8001"
-            )
+            raise _taken(options.port)
         with ExitStack() as running:
             name = running.enter_context(database_server(state))
             print(f"Database: {name}.", flush=True)
