@@ -15,6 +15,7 @@ from xml.etree import ElementTree as ET
 
 from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.observation import handle
+from sqlserver_standin.engine.postgres import SETTINGS
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Activity, Session
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 _WAIT = re.compile(
     r"Process (?P<waiter>\d+) waits for (?P<mode>\w+) on (?P<resource>.+?); blocked by process (?P<blocker>\d+)\."
 )
-# A statement that began this shortly before can't have waited for the deadlock: the session has gone on since.
+_LOOKED_AFTER = datetime.timedelta(milliseconds=int(SETTINGS["deadlock_timeout"].removesuffix("ms")))
+# A statement that began this shortly before hardly waited for the deadlock: the session has gone on since.
 _JUST_STARTED = datetime.timedelta(milliseconds=25)
 # PostgreSQL's log is no measure of SQL Server's; only which process changed more is meant.
 LOG_BYTES_PER_ROW = 100
@@ -84,12 +86,13 @@ def _process_id(session: Session) -> str:
 
 def _activity(session: Session, victim: Session) -> Activity:
     """What the session was doing when the deadlock was found."""
-    current = session.activity
-    if session is victim or session.previous_activity is None or current.started is None:
+    current, previous = session.activity, session.previous_activity
+    if session is victim or previous is None or current.started is None or victim.activity.started is None:
         return current
-    if datetime.datetime.now() - current.started < _JUST_STARTED:
-        return session.previous_activity
-    return current
+    # PostgreSQL looks once, some time after the victim has begun to wait. What had begun by then was waiting.
+    if current.started <= victim.activity.started + _LOOKED_AFTER:
+        return current
+    return previous if datetime.datetime.now() - current.started < _JUST_STARTED else current
 
 
 def _mode(activity: Activity) -> str:
