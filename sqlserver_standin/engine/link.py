@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import select
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,8 @@ class Link:
         self._readable.register(self._pg.socket, select.POLLIN)
         self._writable = select.poll()
         self._writable.register(self._pg.socket, select.POLLIN | select.POLLOUT)
+        self._cancelling = threading.RLock()
+        self._interruptible = True
 
     @property
     def backend_pid(self) -> int:
@@ -166,8 +169,21 @@ class Link:
 
     def cancel(self) -> None:
         """Interrupt the running statement; called from another thread."""
-        with contextlib.suppress(psycopg.Error):
-            self._pg.get_cancel().cancel()
+        with self._cancelling, contextlib.suppress(psycopg.Error):
+            if self._interruptible:
+                self._pg.get_cancel().cancel()
+
+    @contextlib.contextmanager
+    def _uninterrupted(self) -> Iterator[None]:
+        """A cancel must not hit what puts the transaction in order after it."""
+        before = self._interruptible
+        with self._cancelling:
+            self._interruptible = False
+        try:
+            yield
+        finally:
+            with self._cancelling:
+                self._interruptible = before
 
     # -- transactions ----------------------------------------------------------------------------------------
 
@@ -189,7 +205,8 @@ class Link:
         self.in_transaction = False
         self._forget_savepoint()
         if begun:
-            self._direct(Command(command, lasting=True))
+            with self._uninterrupted():
+                self._direct(Command(command, lasting=True))
 
     def savepoint(self, name: str) -> None:
         """A savepoint of the user's, by its PostgreSQL name."""
@@ -197,7 +214,10 @@ class Link:
 
     def rollback_to(self, name: str) -> None:
         self._forget_savepoint()
-        self._pipeline([*self._entry(statement_savepoint=False), Command(f"ROLLBACK TO SAVEPOINT {name}")])
+        with self._uninterrupted():
+            self._pipeline(
+                [*self._entry(statement_savepoint=False), Command(f"ROLLBACK TO SAVEPOINT {name}")]
+            )
 
     def _forget_savepoint(self) -> None:
         self._open_savepoint = self._undo_settings = False
@@ -346,9 +366,10 @@ class Link:
         since = self._since_savepoint
         self._forget_savepoint()
         if self._pg.transaction_status == pq.TransactionStatus.INERROR:
-            self._pipeline([_ROLLBACK_TO_SAVEPOINT, _RELEASE])
-            if since:
-                self._repeat(since)
+            with self._uninterrupted():
+                self._pipeline([_ROLLBACK_TO_SAVEPOINT, _RELEASE])
+                if since:
+                    self._repeat(since)
 
     def _repeat(self, scripts: Sequence[Sequence[str]]) -> None:
         commands = [Command(statement) for script in scripts for statement in script]

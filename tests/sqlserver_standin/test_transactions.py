@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from sqlserver_standin.engine.link import Link
+from sqlserver_standin.engine.link import Command, Link
 from sqlserver_standin.events import EnvironmentChange
 from tests.sqlserver_standin.engine_support import (
     answers,
@@ -252,6 +253,30 @@ def test_a_cancel_is_not_lost_when_it_overtakes_its_statement(
     assert answers(other, "UPDATE account SET balance = 0 WHERE id = 1") == [3617]
     other.session.forget_cancel()
     assert other.value("SELECT COUNT(*) FROM account") == 2
+
+
+def test_a_cancel_does_not_hit_what_undoes_its_statement(
+    client: Client, other: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 1")
+    other.events("BEGIN TRAN; UPDATE account SET balance = 0 WHERE id = 2")
+    pipeline = Link._pipeline
+
+    def cancelled_while(link: Link, commands: Sequence[Command]) -> Any:
+        if link is other.session.link and any(command.sql.startswith("ROLLBACK TO") for command in commands):
+            # Long enough for a cancel to come.
+            commands = [commands[0], Command("SELECT 1 FROM pg_sleep(0.5)"), *commands[1:]]
+            timer = threading.Timer(0.1, link.cancel)
+            timer.start()
+            try:
+                return pipeline(link, commands)
+            finally:
+                timer.join()
+        return pipeline(link, commands)
+
+    monkeypatch.setattr(Link, "_pipeline", cancelled_while)
+    assert answers(other, "SET LOCK_TIMEOUT 50; UPDATE account SET balance = 0 WHERE id = 1") == [1222]
+    assert other.rows("SELECT @@TRANCOUNT, SUM(balance) FROM account") == [(1, 10)]
 
 
 def test_a_cancel_ends_its_own_request_only(client: Client) -> None:
