@@ -70,7 +70,8 @@ class PlanEvents:
             return
         body, format_ = redact(captured.xml), "xml"
         if len(body.encode("utf-8")) > max_bytes:
-            body, format_ = redact_sql("\n".join(describe(captured.plan, found)))[:max_bytes], "text"
+            lines = (redact_sql(line) for line in describe(captured.plan, found))
+            body, format_ = "\n".join(lines)[:max_bytes], "text"
         self._events.emit(
             timestamp=statement.ended_ns,
             context=trace.set_span_in_context(statement.span) if statement.span is not None else None,

@@ -11,6 +11,11 @@ REDACTED = "?"
 # Attributes that hold SQL: their literals go, their shape stays.
 _SQL = frozenset(("StatementText", "ParameterizedText", "ScalarString", "Expression", "RemoteQuery"))
 
+# Attributes that name another server's objects. OPENQUERY's text stands there too, and OPENDATASOURCE's connection.
+_REMOTE = frozenset(("RemoteDestination", "RemoteObject", "RemoteSource"))
+_PART = r"""(?:"[^"]*"|\[[^\]]*\]|[^\s'"=;,().\[\]]*)"""
+_REMOTE_NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
+
 # Attributes that hold a value and nothing else.
 _VALUES = {
     "ConstValue": REDACTED,
@@ -52,7 +57,7 @@ _SAFE = frozenset(
     Optimized Ordered Output OutputMemoryGrant PDWAccumulativeCost Parallel ParameterDataType ParameterizedPlanHandle
     ParentObjectId PartialMatchingIndexCount PartitionCount Partitioned PartitioningType PhysicalOp PlanGuideDB
     PlanGuideName Precision PrimaryNodeId ProcName QUOTED_IDENTIFIER QueryHash QueryPlanHash QueryVariantID
-    ReadsFromTempDb RemoteDataAccess RemoteDestination RemoteObject RemoteSource Remoting RequestedMemory
+    ReadsFromTempDb RemoteDataAccess Remoting RequestedMemory
     RequiredMemory ReservedThreads RetrievedFromCache Root RowCount SamplingPercent Scale ScanDirection ScanType
     SchedulerId Schema Scope SecurityPolicyApplied SegmentReads SegmentSkips SerialDesiredMemory SerialRequiredMemory
     Server SetPredicateType ShuffleColumn ShuffleType SpatialGuess SpillLevel SpilledThreadCount Stack Start
@@ -112,6 +117,10 @@ def _attribute(name: str, value: str) -> str:
         return redact_sql(value)
     if name in _VALUES:
         return _VALUES[name]
+    if name in _REMOTE and not _REMOTE_NAME.fullmatch(value):
+        return redact_sql(value) if name == "RemoteObject" else REDACTED
+    if name in _REMOTE:
+        return value
     return value if value in _FLAGS else REDACTED
 
 
@@ -143,21 +152,42 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _KEPT = frozenset(("name", "word"))
 _DROPPED = frozenset(("line_comment",))
 
+# Behind the name of a procedure a bare name is a string: EXEC find_person Smith
+# (https://learn.microsoft.com/sql/t-sql/language-elements/execute-transact-sql).
+_CALLS = frozenset(("EXEC", "EXECUTE"))
+_CALL_WORDS = frozenset(("DEFAULT", "NULL", "OUT", "OUTPUT"))
+_CALL_ENDS = frozenset(("AT", "WITH"))
+_NAME_GOES_ON = frozenset((".", "..", "...", "="))
+
 
 def redact_sql(sql: str) -> str:
     """The text with `?` for each string, number, binary and quoted text, and without comments."""
     pieces: list[str] = []
     position = 0
+    # Behind EXEC come the procedure's name, then its arguments.
+    in_call = in_callee = False
+    previous = ""
     while match := _TOKEN.search(sql, position):
-        pieces.append(sql[position : match.start()])
+        between = sql[position : match.start()]
+        pieces.append(between)
         position = match.end()
-        kind = match.lastgroup
+        kind, text = match.lastgroup, match[0]
+        word = text.upper() if kind == "word" else ""
+        if in_call:
+            joint = "".join(between.split())
+            in_callee = in_callee and (previous in _CALLS or joint in _NAME_GOES_ON)
+            # A procedure's number stands behind a semicolon, too.
+            in_call = word not in _CALL_ENDS and (";" not in joint or kind == "number")
         if kind == "comment":
             position = _end_of_comment(sql, position)
-        elif kind in _KEPT:
-            pieces.append(match[0])
+        elif word in _CALLS:
+            in_call = in_callee = True
+            pieces.append(text)
+        elif kind in _KEPT and (not in_call or in_callee or word in _CALL_WORDS or text.startswith("@")):
+            pieces.append(text)
         elif kind not in _DROPPED:
             pieces.append(REDACTED)
+        previous = word
     pieces.append(sql[position:])
     return "".join(pieces)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.sax.saxutils import quoteattr
 
 import pytest
 from hypothesis import given, settings
@@ -93,6 +94,29 @@ def test_what_is_not_known_is_redacted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("attribute", "value", "expected"),
+    [
+        ("RemoteObject", '"Shop"."dbo"."Orders"', '"Shop"."dbo"."Orders"'),
+        ("RemoteObject", "[a b].[dbo].t1", "[a b].[dbo].t1"),
+        # OPENQUERY passes a text through, OPENDATASOURCE a connection.
+        (
+            "RemoteObject",
+            "SELECT a FROM t WHERE b = 'Smith' AND c = 4711",
+            "SELECT a FROM t WHERE b = ? AND c = ?",
+        ),
+        ("RemoteSource", "10.1.2.3\\SQL-01", "10.1.2.3\\SQL-01"),
+        ("RemoteSource", "Data Source=db;User ID=me;Password=Smith", "?"),
+        ("RemoteDestination", "a='Smith'", "?"),
+    ],
+)
+def test_another_servers_names_are_kept_and_its_texts_are_not(
+    attribute: str, value: str, expected: str
+) -> None:
+    document = f"<ShowPlanXML {attribute}={quoteattr(value)}/>"
+    assert Document(redact(document).encode()).root.get(attribute) == expected
+
+
+@pytest.mark.parametrize(
     ("sql", "expected"),
     [
         ("a = 'it''s' AND b = N'ü'", "a = ? AND b = ?"),
@@ -107,6 +131,16 @@ def test_what_is_not_known_is_redacted() -> None:
         ("SELECT [cut off 'x", "SELECT ?"),
         ('WHERE a = "old style"', "WHERE a = ?"),
         ("CONVERT_IMPLICIT(nvarchar(40),[t].[c],0)", "CONVERT_IMPLICIT(nvarchar(?),[t].[c],?)"),
+        # A procedure takes a bare name as a string.
+        (
+            "EXEC dbo.find Smith, @x = Jones, @y = @z OUTPUT; SELECT a",
+            "EXEC dbo.find ?, @x = ?, @y = @z OUTPUT; SELECT a",
+        ),
+        ("exec @rc = [my db]..[p x] [Smith] WITH RECOMPILE", "exec @rc = [my db]..[p x] ? WITH RECOMPILE"),
+        ("INSERT INTO t EXECUTE p;1 Smith, NULL", "INSERT INTO t EXECUTE p;? ?, NULL"),
+        ("EXECUTE ('SELECT 1') AT LINKED01", "EXECUTE (?) AT LINKED01"),
+        ("EXEC sp_executesql N'x', @a = 1", "EXEC sp_executesql ?, @a = ?"),
+        ("EXEC", "EXEC"),
         ("", ""),
     ],
 )
