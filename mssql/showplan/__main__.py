@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -31,16 +32,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--compare", metavar="OTHER", help="compare with a second plan")
     options = parser.parse_args(arguments)
+    name = options.file
     try:
-        xml = _read(options.file)
+        xml = _read(name)
         plan = parse(xml)
-        other = parse(_read(options.compare)) if options.compare else None
+        other = None
+        if options.compare:
+            name = options.compare
+            other = parse(_read(name))
         if options.redact:
-            options.redact.write_text(redact(xml), encoding="utf-8")
+            name = options.redact
+            name.write_text(redact(xml), encoding="utf-8")
         if options.svg:
-            options.svg.write_text(to_svg(plan), encoding="utf-8")
+            name = options.svg
+            name.write_text(to_svg(plan), encoding="utf-8")
     except (OSError, ShowplanError) as error:
-        print(f"{parser.prog}: {options.file}: {error}", file=sys.stderr)
+        reason = error.strerror if isinstance(error, OSError) else error
+        print(f"{parser.prog}: {name}: {reason}", file=sys.stderr)
         return 1
     comparison = compare(plan, other) if other is not None else None
     if options.json:
@@ -74,6 +82,10 @@ def _comparison_lines(comparison: Comparison) -> list[str]:
 def _run() -> int:
     """As Unix tools do, end quietly when the reader of the output (head, less) has seen enough
     (https://docs.python.org/3/library/signal.html#note-on-sigpipe)."""
+    for stream in (sys.stdout, sys.stderr):
+        # What the terminal's encoding lacks (×, ≈, names) is shown as ?.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         status = main()
         sys.stdout.flush()

@@ -63,6 +63,27 @@ def test_ends_quietly_when_its_reader_has_seen_enough(arguments: tuple[str, ...]
     assert result.returncode == 1
 
 
+def test_a_poor_terminal_gets_question_marks() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "mssql.showplan", str(FOLDER / FILES[0]), "--compare", str(FOLDER / FILES[1])],
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        capture_output=True,
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert b"Compared with" in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--svg", "--redact", "--compare"])
+def test_the_file_that_cannot_be_used_is_the_one_named(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = tmp_path / "no" / "such" / "file"
+    assert main([str(FOLDER / FILES[0]), option, str(missing)]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == f"python -m mssql.showplan: {missing}: No such file or directory\n"
+
+
 @pytest.mark.parametrize("content", [None, b"no plan", b"<html/>"])
 def test_what_is_no_plan_is_one_line(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
