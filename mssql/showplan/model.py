@@ -552,8 +552,7 @@ class QueryPlan:
 
     @property
     def degree_of_parallelism(self) -> int | None:
-        value = self.properties.get("DegreeOfParallelism")
-        return int(value) if value and value.isdigit() else None
+        return whole_number(self.properties.get("DegreeOfParallelism"))
 
     def to_dict(self) -> JSON:
         return _present(
@@ -713,6 +712,25 @@ class Plan:
             "actual": self.is_actual,
             "statements": [statement.to_dict() for statement in self.statements],
         }
+
+
+# No count and no cost comes near it; what does would end in infinity when it is multiplied.
+_MOST = 1e100
+
+
+def decimal_number(value: str | None) -> float | None:
+    """The attribute as a number; None where it is absent or none."""
+    try:
+        number = float(value) if value is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and abs(number) <= _MOST else None
+
+
+def whole_number(value: str | None) -> int | None:
+    """The attribute as a whole number; None where it is absent or none."""
+    number = decimal_number(value)
+    return None if number is None else int(number)
 
 
 def is_true(value: str | None) -> bool:

@@ -23,8 +23,10 @@ from .model import (
     TimeStats,
     Wait,
     Warning,
+    decimal_number,
     is_true,
     unquote,
+    whole_number,
 )
 
 STATEMENTS = frozenset(
@@ -145,11 +147,11 @@ def _statement(element: Element, depth: int, role: str) -> Statement:
         kind=element.tag,
         text=attributes.get("StatementText", ""),
         type=attributes.get("StatementType", ""),
-        id=_int(attributes.get("StatementId")) or 0,
+        id=whole_number(attributes.get("StatementId")) or 0,
         depth=depth,
         role=role,
-        cost=_float(attributes.get("StatementSubTreeCost")) or 0.0,
-        estimate_rows=_float(attributes.get("StatementEstRows")) or 0.0,
+        cost=decimal_number(attributes.get("StatementSubTreeCost")) or 0.0,
+        estimate_rows=decimal_number(attributes.get("StatementEstRows")) or 0.0,
         query_hash=attributes.get("QueryHash", ""),
         query_plan_hash=attributes.get("QueryPlanHash", ""),
         properties={name: value for name, value in attributes.items() if name not in _STATEMENT_FIELDS},
@@ -190,17 +192,17 @@ def _query_plan(element: Element, operation: str) -> QueryPlan:
             plan.waits = tuple(
                 Wait(
                     item.attributes.get("WaitType", ""),
-                    _int(item.attributes.get("WaitTimeMs")) or 0,
-                    _int(item.attributes.get("WaitCount")) or 0,
+                    whole_number(item.attributes.get("WaitTimeMs")) or 0,
+                    whole_number(item.attributes.get("WaitCount")) or 0,
                 )
                 for item in child.all("Wait")
             )
         elif child.tag == "QueryTimeStats":
             plan.times = TimeStats(
-                cpu_ms=_int(child.attributes.get("CpuTime")) or 0,
-                elapsed_ms=_int(child.attributes.get("ElapsedTime")) or 0,
-                udf_cpu_ms=_int(child.attributes.get("UdfCpuTime")),
-                udf_elapsed_ms=_int(child.attributes.get("UdfElapsedTime")),
+                cpu_ms=whole_number(child.attributes.get("CpuTime")) or 0,
+                elapsed_ms=whole_number(child.attributes.get("ElapsedTime")) or 0,
+                udf_cpu_ms=whole_number(child.attributes.get("UdfCpuTime")),
+                udf_elapsed_ms=whole_number(child.attributes.get("UdfElapsedTime")),
             )
         elif child.tag == "MemoryGrantInfo":
             plan.memory = _memory_grant(child.attributes)
@@ -245,19 +247,19 @@ def _child_relops(relop: Element) -> Iterable[Element]:
 def _own_facts(relop: Element) -> Operator:
     attributes = relop.attributes
     operator = Operator(
-        node_id=_int(attributes.get("NodeId")) or 0,
+        node_id=whole_number(attributes.get("NodeId")) or 0,
         physical_op=attributes.get("PhysicalOp", ""),
         logical_op=attributes.get("LogicalOp", ""),
-        estimate_rows=_float(attributes.get("EstimateRows")) or 0.0,
-        estimated_rows_read=_float(attributes.get("EstimatedRowsRead")),
-        estimate_rows_without_row_goal=_float(attributes.get("EstimateRowsWithoutRowGoal")),
-        estimate_io=_float(attributes.get("EstimateIO")) or 0.0,
-        estimate_cpu=_float(attributes.get("EstimateCPU")) or 0.0,
-        estimate_rebinds=_float(attributes.get("EstimateRebinds")) or 0.0,
-        estimate_rewinds=_float(attributes.get("EstimateRewinds")) or 0.0,
-        subtree_cost=_float(attributes.get("EstimatedTotalSubtreeCost")) or 0.0,
-        average_row_size=_int(attributes.get("AvgRowSize")) or 0,
-        table_cardinality=_float(attributes.get("TableCardinality")),
+        estimate_rows=decimal_number(attributes.get("EstimateRows")) or 0.0,
+        estimated_rows_read=decimal_number(attributes.get("EstimatedRowsRead")),
+        estimate_rows_without_row_goal=decimal_number(attributes.get("EstimateRowsWithoutRowGoal")),
+        estimate_io=decimal_number(attributes.get("EstimateIO")) or 0.0,
+        estimate_cpu=decimal_number(attributes.get("EstimateCPU")) or 0.0,
+        estimate_rebinds=decimal_number(attributes.get("EstimateRebinds")) or 0.0,
+        estimate_rewinds=decimal_number(attributes.get("EstimateRewinds")) or 0.0,
+        subtree_cost=decimal_number(attributes.get("EstimatedTotalSubtreeCost")) or 0.0,
+        average_row_size=whole_number(attributes.get("AvgRowSize")) or 0,
+        table_cardinality=decimal_number(attributes.get("TableCardinality")),
         parallel=is_true(attributes.get("Parallel")),
         estimated_mode=attributes.get("EstimatedExecutionMode"),
         is_adaptive=is_true(attributes.get("IsAdaptive")),
@@ -366,7 +368,7 @@ def _data_type(attributes: dict[str, str]) -> str:
     name = attributes.get("DataType", "")
     if name in ("decimal", "numeric") and "Precision" in attributes:
         return f"{name}({attributes['Precision']},{attributes.get('Scale', '0')})"
-    length = _int(attributes.get("Length"))
+    length = whole_number(attributes.get("Length"))
     if length is None or not name.endswith(("char", "binary")):
         return name
     if length < 0 or length > 8000:
@@ -492,7 +494,7 @@ def _missing_indexes(element: Element) -> Iterable[MissingIndex]:
                 names = tuple(unquote(item.attributes.get("Name", "")) for item in column_group.all("Column"))
                 columns[usage] = columns.get(usage, ()) + names
             yield MissingIndex(
-                impact=_float(group.attributes.get("Impact")) or 0.0,
+                impact=decimal_number(group.attributes.get("Impact")) or 0.0,
                 database=unquote(index.attributes.get("Database", "")),
                 schema=unquote(index.attributes.get("Schema", "")),
                 table=unquote(index.attributes.get("Table", "")),
@@ -514,15 +516,15 @@ def _parameter(element: Element) -> Parameter:
 
 def _memory_grant(attributes: dict[str, str]) -> MemoryGrant:
     return MemoryGrant(
-        serial_required=_int(attributes.get("SerialRequiredMemory")),
-        serial_desired=_int(attributes.get("SerialDesiredMemory")),
-        required=_int(attributes.get("RequiredMemory")),
-        desired=_int(attributes.get("DesiredMemory")),
-        requested=_int(attributes.get("RequestedMemory")),
-        granted=_int(attributes.get("GrantedMemory")),
-        max_used=_int(attributes.get("MaxUsedMemory")),
-        max_query=_int(attributes.get("MaxQueryMemory")),
-        grant_wait_s=_int(attributes.get("GrantWaitTime")),
+        serial_required=whole_number(attributes.get("SerialRequiredMemory")),
+        serial_desired=whole_number(attributes.get("SerialDesiredMemory")),
+        required=whole_number(attributes.get("RequiredMemory")),
+        desired=whole_number(attributes.get("DesiredMemory")),
+        requested=whole_number(attributes.get("RequestedMemory")),
+        granted=whole_number(attributes.get("GrantedMemory")),
+        max_used=whole_number(attributes.get("MaxUsedMemory")),
+        max_query=whole_number(attributes.get("MaxQueryMemory")),
+        grant_wait_s=whole_number(attributes.get("GrantWaitTime")),
         feedback=attributes.get("IsMemoryGrantFeedbackAdjusted"),
     )
 
@@ -533,27 +535,27 @@ def _statistics(attributes: dict[str, str]) -> Statistics:
         schema=unquote(attributes.get("Schema", "")),
         table=unquote(attributes.get("Table", "")),
         name=unquote(attributes.get("Statistics", "")),
-        modifications=_int(attributes.get("ModificationCount")) or 0,
-        sampling_percent=_float(attributes.get("SamplingPercent")) or 0.0,
+        modifications=whole_number(attributes.get("ModificationCount")) or 0,
+        sampling_percent=decimal_number(attributes.get("SamplingPercent")) or 0.0,
         last_update=attributes.get("LastUpdate"),
     )
 
 
 def _counters(attributes: dict[str, str]) -> Counters:
     return Counters(
-        thread=_int(attributes.get("Thread")) or 0,
-        rows=_int(attributes.get("ActualRows")) or 0,
-        executions=_int(attributes.get("ActualExecutions")) or 0,
-        rows_read=_int(attributes.get("ActualRowsRead")),
-        elapsed_ms=_int(attributes.get("ActualElapsedms")),
-        cpu_ms=_int(attributes.get("ActualCPUms")),
-        logical_reads=_int(attributes.get("ActualLogicalReads")),
-        physical_reads=_int(attributes.get("ActualPhysicalReads")),
-        read_aheads=_int(attributes.get("ActualReadAheads")),
-        lob_logical_reads=_int(attributes.get("ActualLobLogicalReads")),
-        rebinds=_int(attributes.get("ActualRebinds")),
-        rewinds=_int(attributes.get("ActualRewinds")),
-        batches=_int(attributes.get("Batches")),
+        thread=whole_number(attributes.get("Thread")) or 0,
+        rows=whole_number(attributes.get("ActualRows")) or 0,
+        executions=whole_number(attributes.get("ActualExecutions")) or 0,
+        rows_read=whole_number(attributes.get("ActualRowsRead")),
+        elapsed_ms=whole_number(attributes.get("ActualElapsedms")),
+        cpu_ms=whole_number(attributes.get("ActualCPUms")),
+        logical_reads=whole_number(attributes.get("ActualLogicalReads")),
+        physical_reads=whole_number(attributes.get("ActualPhysicalReads")),
+        read_aheads=whole_number(attributes.get("ActualReadAheads")),
+        lob_logical_reads=whole_number(attributes.get("ActualLobLogicalReads")),
+        rebinds=whole_number(attributes.get("ActualRebinds")),
+        rewinds=whole_number(attributes.get("ActualRewinds")),
+        batches=whole_number(attributes.get("Batches")),
         execution_mode=attributes.get("ActualExecutionMode"),
         interleaved=is_true(attributes.get("IsInterleavedExecuted")) or None,
     )
@@ -587,16 +589,3 @@ def _object(element: Element) -> Object:
 
 def _name(value: str | None) -> str | None:
     return unquote(value) if value else None
-
-
-def _float(value: str | None) -> float | None:
-    try:
-        number = float(value) if value is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and abs(number) != float("inf") and number == number else None
-
-
-def _int(value: str | None) -> int | None:
-    number = _float(value)
-    return None if number is None else int(number)

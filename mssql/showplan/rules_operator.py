@@ -1,9 +1,10 @@
 """Rules that look at one operator and its neighbours: access, joins, estimates, spills, spools, parallelism."""
 
+import re
 from itertools import islice
 
 from .finding import Result, Severity, Subject, operator_rule
-from .model import Operator, Warning, quote
+from .model import Operator, Warning, quote, whole_number
 from .wording import factor, kilobytes, milliseconds, number, operator_place, percent
 
 MANY_EXECUTIONS = 1_000
@@ -464,6 +465,7 @@ def _under_row_goal(operator: Operator) -> bool:
 # What the optimizer assumes where it knows nothing
 # (https://learn.microsoft.com/sql/relational-databases/performance/cardinality-estimation-sql-server).
 _GUESSES = {0.3: "30%", 0.1: "10%", 0.09: "9%", 0.164317: "16.4%", 0.01: "1%"}
+_COMPARISON = re.compile(r"<>|[<>!]=?|=|\blike\b|\bOR\b|\w\(", re.IGNORECASE)
 
 
 @operator_rule("guessed-selectivity")
@@ -476,6 +478,9 @@ def guessed_selectivity(subject: Subject, operator: Operator) -> Result:
         or not operator.expressions.get("Predicate")
         or operator.is_lookup
     ):
+        return
+    if set(_COMPARISON.findall(operator.expressions["Predicate"][0])) == {"="}:
+        # Equality is estimated by the histogram: a tenth of the rows is what one of ten values has.
         return
     share = operator.estimate_rows / base
     guess = next((words for value, words in _GUESSES.items() if abs(share - value) < value * 1e-4), None)
@@ -629,10 +634,7 @@ def spill(subject: Subject, operator: Operator) -> Result:
 
 
 def _whole(warning: Warning | None, name: str) -> int | None:
-    try:
-        return int(warning.details[name]) if warning else None
-    except (KeyError, ValueError):
-        return None
+    return whole_number(warning.details.get(name)) if warning else None
 
 
 @operator_rule("expensive-sort")

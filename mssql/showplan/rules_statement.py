@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import chain
 
 from .finding import Facts, Result, Severity, Subject, statement_rule
-from .model import MissingIndex, Parameter, Statistics, Warning, quote
+from .model import MissingIndex, Parameter, Statistics, Warning, quote, whole_number
 from .wording import kilobytes, milliseconds, number, percent
 
 # Microsoft's guidance: a suggestion with many included columns, or keys that an index has already, is to be
@@ -331,6 +331,9 @@ def unmatched_index(subject: Subject) -> Result:
             }
 
 
+# These say that the plan need not or must not be parallel: nothing stands in its way.
+_SERIAL_BY_CHOICE = ("NoRangesNeeded", "EstimatedDOPIsOne", "MaxDOPSetToOne")
+
 # What a NonParallelPlanReason means for whoever wrote the statement
 # (https://learn.microsoft.com/sql/relational-databases/query-processing-architecture-guide#parallel-query-processing).
 _SERIAL_REASONS = {
@@ -343,8 +346,6 @@ _SERIAL_REASONS = {
     "NonParallelizableIntrinsicFunction": "a function that cannot run in parallel",
     "NoParallelForNativelyCompiledModule": "a natively compiled module",
     "NoParallelForMemoryOptimizedTables": "a memory-optimized table",
-    "NoRangesNeeded": "",
-    "MaxDOPSetToOne": "the MAXDOP setting or hint",
     "CouldNotGenerateValidParallelPlan": "something in it that has no parallel form",
 }
 
@@ -354,7 +355,7 @@ def forced_serial(subject: Subject) -> Result:
     """A costly plan had to be serial."""
     reason = subject.query.properties.get("NonParallelPlanReason", "")
     heavy = subject.total_cost >= 5 or subject.elapsed_ms >= 1000
-    if reason and heavy and reason not in ("NoRangesNeeded", "EstimatedDOPIsOne", "MaxDOPSetToOne"):
+    if reason and heavy and reason not in _SERIAL_BY_CHOICE:
         meaning = _SERIAL_REASONS.get(reason, "")
         yield {
             "severity": Severity.MEDIUM,
@@ -391,7 +392,7 @@ def optimizer_gave_up(subject: Subject) -> Result:
 @statement_rule("compile-cost")
 def compile_cost(subject: Subject) -> Result:
     """Compiling took long, by itself or beside the execution."""
-    compile_ms = _integer(subject.query.properties.get("CompileTime"))
+    compile_ms = whole_number(subject.query.properties.get("CompileTime")) or 0
     if compile_ms >= 1000 or (compile_ms >= 100 and subject.elapsed_ms and compile_ms > subject.elapsed_ms):
         yield {
             "severity": Severity.MEDIUM if compile_ms >= 1000 else Severity.LOW,
@@ -488,7 +489,7 @@ def cursor(subject: Subject) -> Result:
 def old_cardinality_estimator(subject: Subject) -> Result:
     """Rows are estimated as SQL Server 2012 did."""
     version = subject.statement.properties.get("CardinalityEstimationModelVersion", "")
-    major = _integer(subject.plan.build.partition(".")[0])
+    major = whole_number(subject.plan.build.partition(".")[0]) or 0
     if version == "70" and major >= 12:
         yield {
             "severity": Severity.LOW,
@@ -577,10 +578,3 @@ def _warning(subject: Subject, kind: str, **details: str) -> Warning | None:
         ),
         None,
     )  # fmt: skip
-
-
-def _integer(value: str | None) -> int:
-    try:
-        return int(float(value or 0))
-    except ValueError:
-        return 0

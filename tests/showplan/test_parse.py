@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mssql.showplan import ShowplanError, findings, parse, redact, to_svg
+from mssql.showplan import ShowplanError, compare, findings, parse, redact, to_svg
 from mssql.showplan.document import MAX_BYTES, MAX_DEPTH
 
 from .plans import FILES, Document, counters, cpu_seconds, load, plan_xml, relop
@@ -159,6 +159,26 @@ def test_unknown_elements_and_attributes_are_passed_over() -> None:
     outer, inner = parse(plan_xml(f'<NewThing A="1"><B/></NewThing>{body}')).operators()
     assert (outer.physical_op, outer.kind, outer.properties["Novelty"]) == ("Quantum Scan", "Future", "x")
     assert (inner.parent, inner.estimate_rows, inner.average_row_size) == (outer, 0.0, 0)
+
+
+@pytest.mark.parametrize("value", ["1e308", "-1e308", "1e400", "inf", "nan", "x", "²", "9" * 400])
+def test_numbers_beyond_sense_break_nothing(value: str) -> None:
+    inner = relop(
+        "Index Scan",
+        counters(0, ActualElapsedms=value).replace('ActualRows="0"', f'ActualRows="{value}"') * 2
+        + f'<Warnings><SpillToTempDb SpillLevel="{value}"/></Warnings><IndexScan/>',
+        EstimateRows=value, EstimateRebinds=value, EstimatedTotalSubtreeCost=value, TableCardinality=value,
+    )  # fmt: skip
+    document = plan_xml(
+        f'<QueryTimeStats CpuTime="{value}" ElapsedTime="{value}"/>'
+        + relop("Nested Loops", f"<NestedLoops>{inner}{inner}</NestedLoops>", EstimateRows=value),
+        query=f'CompileTime="{value}" DegreeOfParallelism="{value}"',
+        build=value,
+    )
+    plan = parse(document)
+    json.dumps([plan.to_dict(), [item.to_dict() for item in findings(plan)]], allow_nan=False)
+    assert to_svg(plan).startswith("<svg ")
+    json.dumps(compare(plan, plan).to_dict(), allow_nan=False)
 
 
 def test_empty_plan_has_nothing() -> None:
