@@ -139,7 +139,7 @@ def exception_type(exception: BaseException) -> str:
 
 
 _QUOTES = "'\"“”‘’„‚«»‹›「」『』（）()"
-_QUOTED = re.compile(f"[{_QUOTES}].*[{_QUOTES}]", re.DOTALL)
+_QUOTED = re.compile(f"[{_QUOTES}](?:.*[{_QUOTES}]|.*)", re.DOTALL)
 _NUMBER = re.compile(r"\d+")
 _FIRST_USER_MESSAGE = 50_000
 
@@ -147,8 +147,9 @@ _FIRST_USER_MESSAGE = 50_000
 def error_message(statement: Statement, mode: ErrorMessages) -> str | None:
     """The error's message, by default without what it quotes: key values, names, parameters.
 
-    A quoted value may itself hold quotes, so everything from the first to the last goes. Numbers from 50000 on are
-    the application's own messages (RAISERROR, THROW): nothing is known of them, so the number has to do.
+    A quoted value may itself hold quotes, so everything from the first to the last goes; after one alone, whose other
+    was cut off, the rest of the message. Numbers from 50000 on are the application's own messages (RAISERROR, THROW):
+    nothing is known of them, so the number has to do.
     """
     error = statement.error
     message = error.message if error is not None else str(statement.exception or "")

@@ -40,6 +40,12 @@ _EXPORTERS = {
     "logs": ("_log_exporter", "OTLPLogExporter"),
 }
 
+_GLOBAL: dict[str, Callable[[Any], None]] = {
+    "traces": trace.set_tracer_provider,
+    "metrics": metrics.set_meter_provider,
+    "logs": otel_logs.set_logger_provider,
+}
+
 # Loggers that the exporters share, beside one named like the module of each.
 _COMPLAIN = ("opentelemetry.exporter.otlp.common.http", "opentelemetry.exporter.otlp.proto.grpc.exporter")
 
@@ -64,7 +70,7 @@ def configure(
     for signal in signals:
         if signal not in SIGNALS:
             raise ImproperlyConfigured(f"otlp.configure(): signal {signal!r}; allowed: {', '.join(SIGNALS)}.")
-    if _environment("OTEL_SDK_DISABLED") == "true":
+    if _environment("OTEL_SDK_DISABLED").lower() == "true":
         return ()
     set_up = functools.partial(
         _set_up, service_name, endpoint, protocol, headers, resource_attributes, signals
@@ -112,19 +118,30 @@ def _set_up(
     wanted = tuple(signal for signal in signals if not _has_provider(signal))
     if not wanted:
         return ()
+    attributes = {**_default_service(), **(resource_attributes or {})}
+    if service_name:
+        attributes["service.name"] = service_name
     try:
         from opentelemetry.sdk.resources import Resource
 
-        exporters = {signal: _exporter(signal, endpoint, protocol, headers) for signal in wanted}
+        resource = Resource.create(attributes)
+        providers = {
+            signal: _provider(signal, _exporter(signal, endpoint, protocol, headers), resource)
+            for signal in wanted
+        }
+    except ImproperlyConfigured:
+        raise
     except ImportError as error:
         raise ImproperlyConfigured(
             f"OTLP export needs {error.name}, which is not installed: {INSTALL}"
         ) from error
-    attributes = {**_default_service(), **(resource_attributes or {})}
-    if service_name:
-        attributes["service.name"] = service_name
-    resource = Resource.create(attributes)
-    _Farewell([_install(signal, exporter, resource) for signal, exporter in exporters.items()])
+    except (
+        Exception
+    ) as error:  # of several kinds: many an OTEL_* variable is checked by the part that reads it
+        raise ImproperlyConfigured(f"OpenTelemetry refuses what OTEL_* says: {error}") from error
+    for signal, provider in providers.items():
+        _GLOBAL[signal](provider)
+    _Farewell(list(providers.values()))
     return wanted
 
 
@@ -237,30 +254,25 @@ def _is_news(record: logging.LogRecord) -> bool:
     return True
 
 
-def _install(signal: str, exporter: Any, resource: Any) -> Any:
-    """Make the signal's provider the global one."""
+def _provider(signal: str, exporter: Any, resource: Any) -> Any:
+    """What makes the signal's telemetry and sends it in batches by ``exporter``."""
     if signal == "traces":
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         tracer_provider.add_span_processor(BatchSpanProcessor(exporter))
-        trace.set_tracer_provider(tracer_provider)
         return tracer_provider
     if signal == "metrics":
         from opentelemetry.sdk.metrics import MeterProvider
         from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 
-        reader = PeriodicExportingMetricReader(exporter)
-        meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False)
-        metrics.set_meter_provider(meter_provider)
-        return meter_provider
+        return MeterProvider([PeriodicExportingMetricReader(exporter)], resource, shutdown_on_exit=False)
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
     logger_provider = LoggerProvider(resource=resource, shutdown_on_exit=False)
     logger_provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-    otel_logs.set_logger_provider(logger_provider)
     return logger_provider
 
 

@@ -50,7 +50,6 @@ MSSQL_ROWCOUNT: Final = "mssql.rowcount"
 MSSQL_SESSION_ID: Final = "mssql.session_id"
 
 MICROSOFT_SQL_SERVER: Final = "microsoft.sql_server"
-OTHER: Final = "_OTHER"
 DEFAULT_PORT: Final = 1433
 
 # Metrics: https://opentelemetry.io/docs/specs/semconv/db/database-metrics/

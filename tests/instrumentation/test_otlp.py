@@ -241,7 +241,7 @@ def test_an_application_s_own_provider_is_kept() -> None:
     [
         ("False", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}),
         ("True", {}),
-        ("True", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"}),
+        ("True", {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "True"}),
         ('{"otlp": False}', {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}),
         (
             "True",
@@ -275,6 +275,32 @@ def test_the_sdk_is_not_imported_when_nothing_is_sent(options: str, environment:
 def test_bad_arguments_are_told(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=said):
         otlp.configure(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"OTEL_BSP_MAX_QUEUE_SIZE": "10"},  # less than the batch size
+        {"OTEL_METRICS_EXEMPLAR_FILTER": "some"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
+        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_COMPRESSION": "zip"},
+    ],
+)
+def test_a_mistake_in_the_environment_is_one_warning_and_no_failure(wrong: dict[str, str]) -> None:
+    done = python(
+        """
+        import logging
+        from opentelemetry import trace
+        logging.basicConfig(format="%(name)s: %(message)s")
+        run("SELECT 1")
+        run("SELECT 1")
+        print(type(trace.get_tracer_provider()).__name__)
+        """,
+        before="",
+        **{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **wrong},
+    )
+    assert (done.returncode, done.stdout) == (0, "ProxyTracerProvider\n"), done.stderr
+    assert done.stderr.count("mssql.instrumentation: OTEL_* asks for OTLP export") == 1
 
 
 def test_a_missing_sdk_is_one_warning_and_no_failure() -> None:

@@ -190,6 +190,7 @@ def test_an_error_has_the_native_number_and_no_data(telemetry: Telemetry) -> Non
             "245",
             "Conversion failed when converting the varchar value ? to int.",
         ),
+        (driver_error(8152, "Truncated: 'secret and what"), "8152", "8152", "Truncated: ?"),
         (ValueError("bad 'secret'"), None, "ValueError", "bad ?"),
         (KeyboardInterrupt(), None, "KeyboardInterrupt", ""),
     ],
