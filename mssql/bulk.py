@@ -115,9 +115,33 @@ def _text_type(data_type: str, name: str, size: int, values: Sequence[str | byte
         name = "nvarchar"  # A sign that the code page of the collation does not have would become a question mark.
     elif longest <= size:
         return data_type
+    widest = widest_type(f"{name}({size})")
+    name, _, limit = widest.rstrip(")").partition("(")
+    return widest if longest <= int(limit) else f"{name}(max)"
+
+
+def widest_type(data_type: str) -> str:
+    """Return the longest type that compares with a column of text or bytes without a conversion of that column.
+
+    >>> widest_type("nchar(3)"), widest_type("char(32)"), widest_type("nvarchar(max)"), widest_type("int")
+    ('nvarchar(4000)', 'varchar(8000)', 'nvarchar(max)', 'int')
+    """
+    name, _, size = data_type.partition("(")
     name = {"char": "varchar", "nchar": "nvarchar", "binary": "varbinary"}.get(name, name)
-    limit = 4000 if name == "nvarchar" else 8000
-    return f"{name}({limit if longest <= limit else 'max'})"
+    if size == "max)" or name not in {"varchar", "nvarchar", "varbinary"}:
+        return data_type
+    return f"{name}({4000 if name == 'nvarchar' else 8000})"
+
+
+def coercible(sql: str, data_type: str) -> str:
+    """Return a text of OPENJSON without the collation that it has (the database's): as for a parameter, that of the
+    column decides with which it is compared; two of them would be error 468. A text that was cast from bytes is such
+    (https://learn.microsoft.com/sql/t-sql/statements/collation-precedence-transact-sql, Functions and Collation).
+    """
+    name, _, size = data_type.partition("(")
+    if name not in _TEXT:
+        return sql
+    return f"CAST(CAST({sql} AS varbinary({'max' if size == 'max)' else 8000})) AS {data_type})"
 
 
 def as_json(fields: Iterable[Field | str], connection: DatabaseWrapper) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
@@ -32,9 +32,12 @@ from mssql.derived import DerivedTable
 from mssql.expressions import (
     ConditionValue,
     as_value,
+    beside_column,
     how_to_compile,
     is_condition,
     is_constant,
+    is_narrow_text,
+    narrow,
     order_terms,
     with_values,
 )
@@ -610,13 +613,17 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         identity = any(isinstance(field, AutoFieldMixin) for field in fields)
         statements: list[SQL] = []
         for source in self._sources(fields, rows):
-            if self.query.on_conflict or (self.returning_fields and len(self.query.objs) > 1):
-                sql, source_params = self._merge_sql(table, fields, source), source.params
+            if self.query.on_conflict == OnConflict.IGNORE and self._unique_keys(fields):
+                sql = self._insert_missing_sql(table, fields, source)
+            elif self.query.on_conflict == OnConflict.UPDATE or (
+                self.returning_fields and len(self.query.objs) > 1
+            ):
+                sql = self._merge_sql(table, fields, source)
             else:
-                sql, source_params = self._insert_sql(table, fields, source), source.params
+                sql = self._insert_sql(table, fields, source)
             if identity:
                 sql = f"SET IDENTITY_INSERT {table} ON; {sql}; SET IDENTITY_INSERT {table} OFF"
-            statements.append((sql, tuple(source_params)))
+            statements.append((sql, tuple(source.params)))
         return statements
 
     def _fields_and_rows(self) -> tuple[list[Field], list[tuple[Any, ...]]]:
@@ -639,7 +646,10 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             ]
         # prepare_value() would look at each of thousands, and do this.
         prepare, connection = field.get_db_prep_save, self.connection
-        return [prepare(value, connection=connection) for value in values]
+        prepared = [prepare(value, connection=connection) for value in values]
+        if self.query.on_conflict and is_narrow_text(field, connection):
+            return [narrow(value) for value in prepared]  # It is compared with what is there.
+        return prepared
 
     def _sources(self, fields: list[Field], rows: list[tuple[Any, ...]]) -> Iterator[_Source]:
         number_of_rows = len(self.query.objs)
@@ -656,6 +666,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
                 (),
                 f"OPENJSON(%s) WITH ([position] int '$[0]', {columns})",
                 (bulk.dump_rows(rows),),
+                types,
             )
             return
         placeholders, params = self.assemble_as_sql(fields, rows)
@@ -676,6 +687,12 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             hasattr(kind, "as_sql") for kind in set(map(type, chain.from_iterable(rows)))
         ):
             return None
+        if self.query.on_conflict:
+            keys = set(chain.from_iterable(self._unique_keys(fields)))
+            for position, field in enumerate(fields):
+                if field in keys and (column_type := field.db_type(self.connection)):
+                    # Compared with its column: by an index, where the types agree.
+                    types[position] = bulk.comparison_type(column_type, [row[position] for row in rows])
         return types
 
     def _insert_sql(self, table: str, fields: list[Field], source: _Source) -> str:
@@ -702,37 +719,45 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
         first, *others = self.returning_fields or ()
         return not others and isinstance(first, AutoFieldMixin) and first not in set(self.query.fields)
 
+    def _insert_missing_sql(self, table: str, fields: list[Field], source: _Source) -> str:
+        """INSERT the rows whose unique keys are not there yet.
+
+        Not by MERGE: its one condition would be an OR of all keys, for which no index can be sought. HOLDLOCK keeps
+        another session from inserting the key between the look and the insert, UPDLOCK two of them from waiting for
+        each other (https://learn.microsoft.com/sql/t-sql/queries/hints-transact-sql-table).
+        """
+        keys = self._unique_keys(fields)
+        compared = self._compared(fields, source)
+        rows = _first_of_each_key(self._rows_of(source, fields), keys, compared)
+        absent = " AND ".join(
+            f"NOT EXISTS (SELECT 1 FROM {table} AS [target] WITH (UPDLOCK, HOLDLOCK) "
+            f"WHERE {self._same_key(key, compared)})"
+            for key in keys
+        )
+        return (
+            f"INSERT INTO {table} ({self._column_list(fields)}) SELECT {_value_list(fields)} "
+            f"FROM {rows} WHERE {absent}"
+        )
+
     def _merge_sql(self, table: str, fields: list[Field], source: _Source) -> str:
-        """MERGE many rows: it alone can say which row got which key, and what to do with rows that are there.
+        """MERGE many rows: it alone can say which row got which key, and what to do with a row that is there.
 
         HOLDLOCK keeps another session from inserting the key between the look and the insert
         (https://learn.microsoft.com/sql/t-sql/statements/merge-transact-sql).
         """
         qn = self.connection.ops.quote_name
-        if source.table:
-            using = f"(SELECT * FROM {source.table}) AS [source]"
-        else:
-            rows = source.rows or [()] * source.count
-            values = ", ".join(f"({', '.join([str(position), *row])})" for position, row in enumerate(rows))
-            names = ["[position]", *(f"[value{number}]" for number in range(1, len(fields) + 1))]
-            using = f"(VALUES {values}) AS [source] ({', '.join(names)})"
-        value_of = {field: f"[source].[value{number}]" for number, field in enumerate(fields, start=1)}
+        value_of = _values_of(fields)
         matched, hint, condition = "", "", "1 = 0"
-        if self.query.on_conflict == OnConflict.IGNORE:
-            keys = _unique_keys(self.query.get_meta(), fields)
-            hint = " WITH (HOLDLOCK)"
-            condition = " OR ".join(_same_key(key, value_of, qn) for key in keys) or "1 = 0"
-            using = _first_of_each_key(using, keys, value_of)
-        elif self.query.on_conflict == OnConflict.UPDATE:
+        if self.query.on_conflict == OnConflict.UPDATE:
             hint = " WITH (HOLDLOCK)"
             unique = [field for field in fields if field in self.query.unique_fields]
-            if set(unique) not in (set(key) for key in _unique_keys(self.query.get_meta(), fields)):
+            if set(unique) not in (set(key) for key in self._unique_keys(fields)):
                 given = ", ".join(field.name for field in self.query.unique_fields)
                 raise ProgrammingError(
                     f"bulk_create(unique_fields=…) wants the fields of a unique key that are inserted; got {given}. "
                     "Without one, two sessions may insert the same row."
                 )
-            condition = _same_key(unique, value_of, qn)
+            condition = self._same_key(unique, self._compared(fields, source))
             assignments = ", ".join(
                 f"{qn(field.column)} = {value_of[field]}" for field in self.query.update_fields
             )
@@ -743,7 +768,7 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             else "INSERT DEFAULT VALUES"
         )
         merge = (
-            f"MERGE INTO {table}{hint} AS [target] USING {using} ON {condition}{matched} "
+            f"MERGE INTO {table}{hint} AS [target] USING {self._rows_of(source, fields)} ON {condition}{matched} "
             f"WHEN NOT MATCHED THEN {insert}"
         )
         if not self.returning_fields:
@@ -752,6 +777,30 @@ class SQLInsertCompiler(compiler.SQLInsertCompiler, SQLCompiler):
             self.connection, self.returning_fields, "[source].[position]"
         )
         return f"{declare}; {merge} {output}; {select}"
+
+    def _rows_of(self, source: _Source, fields: Sequence[Field]) -> str:
+        """Return the rows to insert as a table, with their positions."""
+        if source.table:
+            return f"(SELECT * FROM {source.table}) AS [source]"
+        rows = source.rows or [()] * source.count
+        values = ", ".join(f"({', '.join([str(position), *row])})" for position, row in enumerate(rows))
+        names = ["[position]", *(f"[value{number}]" for number in range(1, len(fields) + 1))]
+        return f"(VALUES {values}) AS [source] ({', '.join(names)})"
+
+    def _unique_keys(self, fields: Sequence[Field]) -> list[list[Field]]:
+        return _unique_keys(self.query.get_meta(), fields)
+
+    def _compared(self, fields: Sequence[Field], source: _Source) -> dict[Field, str]:
+        """Return the values of keys as they are compared with their columns."""
+        types = source.types or [bulk.widest_type(field.db_type(self.connection) or "") for field in fields]
+        return {
+            field: beside_column(value, data_type, field, self.connection)
+            for (field, value), data_type in zip(_values_of(fields).items(), types, strict=True)
+        }
+
+    def _same_key(self, key: Sequence[Field], compared: Mapping[Field, str]) -> str:
+        qn = self.connection.ops.quote_name
+        return " AND ".join(f"[target].{qn(str(field.column))} = {compared[field]}" for field in key)
 
     def _column_list(self, fields: Sequence[Field]) -> str:
         return ", ".join(self.connection.ops.quote_name(str(field.column)) for field in fields)
@@ -795,13 +844,21 @@ def _returning_sql(
 class _Source:
     """Rows to insert: as VALUES with a marker for each value, or as a table made of one parameter."""
 
-    __slots__ = ("count", "params", "rows", "table")
+    __slots__ = ("count", "params", "rows", "table", "types")
 
-    def __init__(self, count: int, rows: Sequence[Any], table: str, params: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        count: int,
+        rows: Sequence[Any],
+        table: str,
+        params: tuple[Any, ...],
+        types: Sequence[str] = (),
+    ) -> None:
         self.count = count
         self.rows = rows
         self.table = table
         self.params = params
+        self.types = types
 
 
 def _value_list(fields: Sequence[Field]) -> str:
@@ -822,24 +879,22 @@ def _unique_keys(meta: Any, fields: Sequence[Field]) -> list[list[Field]]:
     return list(keys.values())
 
 
-def _same_key(key: Sequence[Field], value_of: dict[Field, str], qn: Any) -> str:
-    return "(" + " AND ".join(f"[target].{qn(field.column)} = {value_of[field]}" for field in key) + ")"
+def _values_of(fields: Sequence[Field]) -> dict[Field, str]:
+    return {field: f"[source].[value{number}]" for number, field in enumerate(fields, start=1)}
 
 
-def _first_of_each_key(using: str, keys: list[list[Field]], value_of: dict[Field, str]) -> str:
+def _first_of_each_key(rows: str, keys: list[list[Field]], compared: Mapping[Field, str]) -> str:
     """Leave out rows whose key comes earlier in the same statement. Keys with a NULL are all different."""
-    if not keys:
-        return using
     numbers, conditions = [], []
     for number, key in enumerate(keys, start=1):
-        values = ", ".join(value_of[field] for field in key)
+        values = ", ".join(compared[field] for field in key)
         numbers.append(
             f"ROW_NUMBER() OVER (PARTITION BY {values} ORDER BY [source].[position]) AS [nth{number}]"
         )
-        missing = " OR ".join(f"[source].{value_of[field].split('.')[1]} IS NULL" for field in key)
+        missing = " OR ".join(f"{compared[field]} IS NULL" for field in key)
         conditions.append(f"([source].[nth{number}] = 1 OR {missing})")
     return (
-        f"(SELECT * FROM (SELECT [source].*, {', '.join(numbers)} FROM {using}) AS [source] "
+        f"(SELECT * FROM (SELECT [source].*, {', '.join(numbers)} FROM {rows}) AS [source] "
         f"WHERE {' AND '.join(conditions)}) AS [source]"
     )
 

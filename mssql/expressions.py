@@ -168,10 +168,13 @@ def lookup(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL
     is_narrow = type(node.lhs) is Col and is_narrow_text(node.lhs.output_field, connection)
     if is_narrow and node.rhs_is_direct_value():
         sql, params = node.as_sql(compiler, connection)
-        return sql, [
-            NarrowText(param) if type(param) is str and param.isascii() else param for param in params
-        ]
+        return sql, [narrow(param) for param in params]
     return node.as_sql(compiler, connection)
+
+
+def narrow(value: Any) -> Any:
+    """Return a value as it is to be compared with a char or varchar column."""
+    return NarrowText(value) if type(value) is str and value.isascii() else value
 
 
 def is_narrow_text(field: Any, connection: DatabaseWrapper) -> bool:
@@ -874,7 +877,8 @@ def _row_in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) 
         sql, column_params = compiler.compile(column)
         data_type = bulk.comparison_type(types[number], [row[number] for row in rows])
         declared.append(f"{name} {data_type} '$[{number}]'")
-        conditions.append(f"[keys].{name}{_collate(fields[number], connection)} = {sql}")
+        key = beside_column(f"[keys].{name}", data_type, fields[number], connection)
+        conditions.append(f"{key} = {sql}")
         params += column_params
     return (
         f"EXISTS (SELECT 1 FROM OPENJSON(%s) WITH ({', '.join(declared)}) AS [keys] "
@@ -915,9 +919,10 @@ def _in_json(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> S
     if any(hasattr(param, "as_sql") for param in params):
         return None
     lhs_sql, lhs_params = node.process_lhs(compiler, connection)
-    declared = bulk.comparison_type(data_type, params)
+    data_type = bulk.comparison_type(data_type, params)
+    value = beside_column("[value]", data_type, field, connection)
     return (
-        f"{lhs_sql} IN (SELECT [value]{_collate(field, connection)} FROM OPENJSON(%s) WITH ([value] {declared} '$'))",
+        f"{lhs_sql} IN (SELECT {value} FROM OPENJSON(%s) WITH ([value] {data_type} '$'))",
         (*lhs_params, bulk.dump_values(params)),
     )
 
@@ -930,10 +935,11 @@ def _json_type(field: Any, connection: DatabaseWrapper) -> str | None:
     return data_type
 
 
-def _collate(field: Any, connection: DatabaseWrapper) -> str:
-    """Return the collation clause for OPENJSON's text, which is in the database's collation, beside a column."""
-    collation = field.db_parameters(connection).get("collation")
-    return f" COLLATE {collation}" if collation else ""
+def beside_column(sql: str, data_type: str, field: Any, connection: DatabaseWrapper) -> str:
+    """Return a value of OPENJSON as it is compared with the column of a field: by the collation of the column."""
+    if collation := field.db_parameters(connection).get("collation"):
+        return f"{sql} COLLATE {collation}"
+    return bulk.coercible(sql, data_type)
 
 
 # Text lookups that ignore case
