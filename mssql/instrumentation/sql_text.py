@@ -177,7 +177,6 @@ _DDL_OBJECTS = frozenset(
 _OF_A_DATABASE = frozenset("CONFIGURATION CREDENTIAL KEY SPECIFICATION".split())
 _MODULES = frozenset("FUNCTION PROC PROCEDURE TRIGGER VIEW".split())
 _PRINCIPALS = frozenset({"LOGIN", "USER"})
-_BEFORE_PRINCIPAL = frozenset({"AUTHORIZATION", "LOGIN", "MEMBER"})
 _PERMISSIONS = frozenset({"DENY", "GRANT", "REVOKE"})
 _SET_OPERATORS = frozenset({"EXCEPT", "INTERSECT", "UNION"})
 _END_OF_FROM = frozenset("EXCEPT GROUP HAVING INTERSECT OPTION ORDER SET UNION WHERE".split())
@@ -240,8 +239,8 @@ class _Summary:
     def __init__(self, tokens: list[_Token]) -> None:
         self.parts: list[str] = []
         self.hidden: list[_Token] = []
-        """What the text must not tell though it looks like a name: logins and users, which are personal data, and
-        words that are strings."""
+        """What the text must not tell though it looks like a name: logins and users in their DDL, which are personal
+        data, and words that are strings."""
         self._tokens = tokens
         self._frames = [_Frame()]
         self._written: tuple[int, str] | None = None  # the target of UPDATE or DELETE: its part and its name
@@ -329,7 +328,7 @@ class _Summary:
             return self._define(position)
         elif upper in _PERMISSIONS:
             self.parts.append(self._tokens[position].text)
-            return self._grantees(position + 1)
+            return self._skip_statement(position)
         elif upper in _TRANSACTIONS:
             return self._transaction(position)
         elif upper in _TWO_WORDS and self._starts_statement(position):
@@ -507,19 +506,15 @@ class _Summary:
         while self._upper(after) in _DDL_MODIFIERS:
             after += 1
         kind = self._upper(after)
-        if kind == "AUTHORIZATION":
-            self.parts.append(operation)
-            return self._grantees(after)
         if kind not in _DDL_OBJECTS or (kind == "DATABASE" and self._upper(after + 2) in _OF_A_DATABASE):
             self.parts.append(operation)
-            return self._principals(after)
+            return self._skip_statement(after)
         self.parts.append(f"{operation} {self._tokens[after].text}")
         after += 1
         while self._upper(after) in ("IF", "NOT", "EXISTS"):
             after += 1
         if kind in _PRINCIPALS:
-            self._hide(after)
-            return self._principals(after, renamed=True)
+            return self._principal(after)
         while self._is_name(after):
             name, after = self._name(after)
             self.parts.append(name)
@@ -528,42 +523,17 @@ class _Summary:
             after += 1
         if kind in _MODULES and self._upper(position) != "DROP":
             return len(self._tokens)  # its body runs later
-        return self._principals(after)
+        return self._skip_statement(after)
 
-    def _grantees(self, position: int) -> int:
-        """The rest of GRANT, DENY, REVOKE or ALTER AUTHORIZATION, and whom it names."""
-        at, end = position, self._skip_statement(position)
-        while at < end:
-            if self._upper(at) in ("TO", "FROM"):
-                at += 1
-                while self._hide(at) and self._upper(at + 1) == ",":
-                    at += 2
-            at += 1
-        return self._principals(position)
-
-    def _principals(self, position: int, *, renamed: bool = False) -> int:
-        """The rest of a definition, and whom it names: AUTHORIZATION name, FOR LOGIN name, USER::name; where a
-        principal itself is ``renamed``, WITH NAME = name too."""
+    def _principal(self, position: int) -> int:
+        """The rest of CREATE/ALTER/DROP LOGIN or USER: its own name, FOR LOGIN name, WITH NAME = name."""
         end = self._skip_statement(position)
         for at in range(position, end):
-            before = self._upper(at - 1)
-            if before == ":" and self._upper(at - 2) == ":":
-                before = self._upper(at - 3)
-                named = before in _PRINCIPALS
-            elif before == "=":
-                named = renamed and self._upper(at - 2) in ("NAME", "LOGIN")
-            else:
-                named = before in _BEFORE_PRINCIPAL
-            if named:
-                self._hide(at)
+            named = at == position or self._upper(at - 1) == "LOGIN"
+            named = named or (self._upper(at - 1) == "=" and self._upper(at - 2) in ("NAME", "LOGIN"))
+            if named and self._is_name(at):
+                self.hidden.append(self._tokens[at])
         return end
-
-    def _hide(self, position: int) -> bool:
-        """Hide the name at ``position``, if there is one."""
-        if not self._is_name(position):
-            return False
-        self.hidden.append(self._tokens[position])
-        return True
 
     def _skip_statement(self, position: int) -> int:
         """Where the next statement starts, as far as a semicolon says so."""
