@@ -256,7 +256,8 @@ class _Summary:
 
     def _walk(self) -> None:
         position = 0
-        if self._is_name(0) and self._upper(0) not in _RESERVED:
+        # A batch may begin with a procedure's name without EXEC, or with a label.
+        if self._is_name(0) and self._upper(0) not in _RESERVED and self._upper(1) != ":":
             position = self._call(0)
         while position < len(self._tokens):
             token = self._tokens[position]

@@ -149,6 +149,7 @@ def test_the_examples_in_the_convention_s_prose(sql: str, summary: str) -> None:
         ("DBCC CHECKIDENT (N'[t]', RESEED, 5)", "DBCC CHECKIDENT"),
         ("GRANT SELECT ON t TO x; SELECT 1", "GRANT"),
         ("sp_who", "sp_who"),
+        ("again: DELETE FROM t; GOTO again", "DELETE t"),
         ("[dbo].[fill] 1, @a; SELECT * FROM t", "[dbo].[fill] SELECT t"),
         ("", ""),
         ("   ;;  ", ""),
