@@ -450,10 +450,9 @@ class _Summary:
         after = position + 1
         if self._upper(after) == "AS":  # EXECUTE AS USER = ...
             return self._operation(position, 2)
-        if self._upper(after + 1) == "=":  # EXEC @result = procedure
-            self.parts.append(self._tokens[position].text)
-            return self._call(after + 2)
         self.parts.append(self._tokens[position].text)
+        if self._upper(after + 1) == "=":  # EXEC @result = procedure
+            after += 2
         return self._call(after)
 
     def _call(self, position: int) -> int:
