@@ -54,7 +54,12 @@ def _database(name: str) -> dict[str, object]:
         "PORT": os.environ.get("MSSQL_PORT", ""),
         "USER": os.environ.get("MSSQL_USER", "sa"),
         "PASSWORD": os.environ.get("MSSQL_PASSWORD", ""),
-        "OPTIONS": {"encrypt": True, "trust_server_certificate": True, "app_name": "mssql-tests"},
+        "OPTIONS": {
+            "encrypt": True,
+            "trust_server_certificate": True,
+            "app_name": "mssql-tests",
+            "connection_timeout": 60,
+        },
     }
 
 
