@@ -99,9 +99,8 @@ def _tokenize(sql: str) -> tuple[list[str], list[_Token]]:
     """The sanitised text in pieces, and the tokens that carry meaning."""
     output: list[str] = []
     tokens: list[_Token] = []
-    in_list: list[
-        int | None
-    ] = []  # for each open parenthesis: the output index of a list of literals after IN
+    # For each open parenthesis: where in the output a list of literals after IN starts.
+    in_list: list[int | None] = []
     position = 0
     while position < len(sql):
         match = _TOKEN.match(sql, position)
@@ -284,9 +283,8 @@ class _Summary:
 
     def _end_statement(self) -> None:
         if self._select_at and self._select_at == len(self.parts) - 1:
-            del self.parts[
-                self._select_at
-            ]  # INSERT ...; SELECT SCOPE_IDENTITY(): it adds nothing to what came before
+            # INSERT ...; SELECT SCOPE_IDENTITY(): it adds nothing to what came before.
+            del self.parts[self._select_at]
         self._select_at = None
         self._frames = [_Frame()]
         self._written = None
