@@ -497,7 +497,10 @@ def _only(names: frozenset[str], attributes: Mapping[str, str]) -> dict[str, str
 
 
 def _sentences(deadlock: Deadlock) -> Iterator[str]:
+    names = {process.id: process_label(process) for process in deadlock.processes}
     victims = [process_label(process) for process in deadlock.victim_processes]
+    # One that the graph does not describe has its id only.
+    victims += [victim for victim in deadlock.victims if victim and victim not in names]
     if victims:
         chosen = "was chosen as the victim" if len(victims) == 1 else "were chosen as victims"
         yield f"{_joined(victims)} {chosen} and rolled back."
@@ -505,7 +508,6 @@ def _sentences(deadlock: Deadlock) -> Iterator[str]:
         yield "Threads of one parallel query blocked each other; none was chosen as the victim."
     else:
         yield "No victim is named."
-    names = {process.id: process_label(process) for process in deadlock.processes}
     for resource in deadlock.resources:
         owners = [_locked(names, lock) for lock in resource.owners]
         for waiter in resource.waiters:

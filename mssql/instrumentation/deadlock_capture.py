@@ -210,25 +210,41 @@ class DeadlockWatcher:
 
     def _search(self, alias: str, wanted: set[Sighting]) -> set[Sighting]:
         found: set[Sighting] = set()
+        failures: list[Exception] = []
         with own_connection(alias) as run:
             server = Server.ask(run)
             since = min(sighting.seen for sighting in wanted) + server.clock_ahead - EARLIEST
             for source in server.sources:
-                for graph in deadlock_source.read(run, server, source, since):
-                    if self._is_known(alias, graph):
-                        continue
-                    distances = {
-                        sighting: distance
-                        for sighting in wanted - found
-                        if (distance := sighting.distance(graph, server.clock_ahead)) is not None
-                    }
-                    if distances:
-                        # A session that was the victim twice has two graphs: each goes to the nearer error.
-                        sighting = min(distances, key=distances.__getitem__)
-                        found.add(sighting)
-                        self._found(DeadlockReport(sighting, graph))
+                try:
+                    graphs = deadlock_source.read(run, server, source, since)
+                except Exception as exc:  # no matter while another source answers
+                    failures.append(exc)
+                    continue
+                found |= self._match(alias, graphs, wanted - found, server.clock_ahead)
                 if found == wanted:
                     break
+            if len(failures) == len(server.sources):
+                raise failures[0]
+        return found
+
+    def _match(
+        self, alias: str, graphs: Iterable[Deadlock], wanted: set[Sighting], clock_ahead: timedelta
+    ) -> set[Sighting]:
+        """Report each graph of ours that is new; gives the sightings that have theirs."""
+        found: set[Sighting] = set()
+        for graph in graphs:
+            if self._is_known(alias, graph):
+                continue
+            distances = {
+                sighting: distance
+                for sighting in wanted - found
+                if (distance := sighting.distance(graph, clock_ahead)) is not None
+            }
+            if distances:
+                # A session that was the victim twice has two graphs: each goes to the nearer error.
+                sighting = min(distances, key=distances.__getitem__)
+                found.add(sighting)
+                self._found(DeadlockReport(sighting, graph))
         return found
 
     def _is_known(self, alias: str, graph: Deadlock) -> bool:

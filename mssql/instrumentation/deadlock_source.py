@@ -37,10 +37,12 @@ WHERE t.target_name = N'ring_buffer' AND s.name = N'mssql_deadlocks'"""
 
 DATABASE_SESSION_EXISTS = "SELECT 1 FROM sys.dm_xe_database_sessions WHERE name = N'mssql_deadlocks'"
 
+# With more memory than this the XML of a ring buffer may be cut off:
+# https://learn.microsoft.com/sql/t-sql/statements/create-event-session-transact-sql
 CREATE_DATABASE_SESSION = """\
 CREATE EVENT SESSION [mssql_deadlocks] ON DATABASE
 ADD EVENT sqlserver.database_xml_deadlock_report
-ADD TARGET package0.ring_buffer (SET max_memory = 4096)
+ADD TARGET package0.ring_buffer (SET max_memory = 2048)
 WITH (EVENT_RETENTION_MODE = ALLOW_SINGLE_EVENT_LOSS, MAX_DISPATCH_LATENCY = 5 SECONDS, STARTUP_STATE = ON);
 ALTER EVENT SESSION [mssql_deadlocks] ON DATABASE STATE = START"""
 

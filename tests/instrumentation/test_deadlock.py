@@ -323,6 +323,12 @@ def test_the_words_say_who_waited_for_whom() -> None:
     )
 
 
+def test_a_victim_that_the_graph_does_not_describe_is_named_by_its_id() -> None:
+    (graph,) = deadlock.parse(GRAPH.replace('victimProcess id="p1"', 'victimProcess id="p9"'))
+    assert graph.victim_processes == ()
+    assert graph.sentences()[0] == "p9 was chosen as the victim and rolled back."
+
+
 def test_several_victims_are_listed() -> None:
     (graph,) = deadlock.parse(
         (FIXTURES / "deadlocks" / "flanksource_key-lookup-ix2-four-process.xml").read_bytes()

@@ -364,7 +364,9 @@ def test_a_missing_permission_is_reported_once_with_the_grant(
     grant: str,
 ) -> None:
     server.edition, server.version = edition, version
-    server.failures = dict.fromkeys(("dm_xe_session_targets", "dm_xe_database_session_targets"), DENIED)
+    server.failures = dict.fromkeys(
+        ("dm_xe_session_targets", "fn_xe_file_target_read_file", "dm_xe_database_session_targets"), DENIED
+    )
     for _ in range(3):
         fail_with(1205)
         assert watcher.wait(60)
@@ -397,6 +399,24 @@ def test_a_server_that_cannot_be_reached_is_reported_once_and_asked_again(
     assert watcher.wait(60)
     assert len(reports) == 1
     assert sum("No deadlock graphs" in record.getMessage() for record in told(caplog)) == 1
+
+
+@pytest.mark.parametrize("failure", [None, DENIED])
+def test_the_event_file_serves_where_the_ring_buffer_does_not(
+    server: FakeServer,
+    watcher: DeadlockWatcher,
+    reports: list[DeadlockReport],
+    caplog: pytest.LogCaptureFixture,
+    failure: Exception | None,
+) -> None:
+    server.ring_buffer = ["<event"]
+    server.failures = {} if failure is None else {"dm_xe_session_targets": failure}
+    seen = fail_with(1205)
+    server.wait_until_asked("fn_xe_file_target_read_file", 2)
+    server.event_file = [event(graph(), seen)]
+    assert watcher.wait(60)
+    assert len(reports) == 1
+    assert not [record for record in told(caplog) if "No deadlock graphs" in record.getMessage()]
 
 
 def test_the_thread_ends_when_nothing_is_left_and_starts_again(
