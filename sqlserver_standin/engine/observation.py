@@ -16,8 +16,8 @@ from sqlserver_standin.types import SqlType
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.instance import Instance
-    from sqlserver_standin.engine.plan_writer import PlannedStatement
     from sqlserver_standin.engine.session import Session
+    from sqlserver_standin.engine.showplan import PlannedStatement
 
 MOST_QUERIES = 1000
 MOST_PUBLISHED = 200

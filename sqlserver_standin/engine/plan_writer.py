@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from sqlserver_standin.engine.names import bracket, quote
+from sqlserver_standin.engine.plan_elements import add_element, attribute_text, tag
 from sqlserver_standin.engine.plan_expressions import (
-    CAST,
     COMPARE_OPERATIONS,
-    FUNCTION_SCHEMA,
-    PARAMETER,
     REFERENCE,
     bare_key,
-    closes_at_end,
     comparison,
     split_conjuncts,
     unquoted,
 )
+from sqlserver_standin.engine.plan_scalars import PlanScalars
 from sqlserver_standin.engine.plan_tables import (
     PlanIndex,
     PlanTable,
@@ -33,7 +29,6 @@ from sqlserver_standin.engine.plan_tables import (
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
 
-NAMESPACE = "http://schemas.microsoft.com/sqlserver/2004/07/showplan"
 # SQL Server counts 0.003125 for a random read of a page, PostgreSQL 4.
 COST_UNIT = 0.003125 / 4
 
@@ -49,52 +44,14 @@ _JOIN_OPERATIONS = {
 }
 
 
-@dataclass(slots=True)
-class PlannedStatement:
-    """What one statement's element is made of."""
-
-    text: str
-    kind: str
-    sql: str
-    parameters: tuple[str, ...] = ()
-    parameter_types: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
-    before: tuple[str, ...] = ()
-
-
-def tag(name: str) -> str:
-    """An element's name in Showplan's namespace."""
-    return f"{{{NAMESPACE}}}{name}"
-
-
-def add_element(parent: ET.Element | None, name: str, **attributes: object) -> ET.Element:
-    """A new element below ``parent``; attributes that are None are left out."""
-    shown = {key: attribute_text(value) for key, value in attributes.items() if value is not None}
-    if parent is None:
-        return ET.Element(tag(name), shown)
-    return ET.SubElement(parent, tag(name), shown)
-
-
-def attribute_text(value: object) -> str:
-    """An attribute's value as XML schema spells it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.7g}"
-    return str(value)
-
-
 class PlanWriter:
     """Turns one plan of PostgreSQL into a tree of RelOp elements."""
 
-    def __init__(self, session: Session, statement: PlannedStatement, *, actual: bool) -> None:
-        self._session = session
-        self._statement = statement
+    def __init__(self, session: Session, parameters: Sequence[str], *, actual: bool) -> None:
         self._actual = actual
         self._lookup = PlanTables(session)
-        self._aliases: dict[str, tuple[PlanTable, str]] = {}
+        self._scalars = PlanScalars(session.database, parameters)
         self._common_tables: dict[str, dict[str, Any]] = {}
-        self._expressions: dict[str, str] = {}
 
     def tree(self, root: dict[str, Any]) -> ET.Element:
         """The whole plan."""
@@ -103,7 +60,7 @@ class PlanWriter:
             if relation and node.get("Alias"):
                 table = self._lookup.table(node.get("Schema", ""), relation)
                 if table is not None:
-                    self._aliases[node["Alias"]] = (table, node["Alias"])
+                    self._scalars.add_table(node["Alias"], table)
             if node.get("Parent Relationship") == "InitPlan" and node.get("Subplan Name", "").startswith(
                 "CTE "
             ):
@@ -173,7 +130,7 @@ class PlanWriter:
         )
         outputs = add_element(element, "OutputList")
         for output in node.get("Output", ()):
-            self._column(outputs, output)
+            self._scalars.column(outputs, output)
         self._warnings(element, node)
         if self._actual and own_counters and "Actual Loops" in node:
             self._counters(element, node, table)
@@ -238,154 +195,42 @@ class PlanWriter:
             }
         add_element(information, "RunTimeCountersPerThread", **counters)
 
-    # -- columns and expressions -----------------------------------------------------------------------------
-
-    def _referenced(self, expression: str) -> tuple[PlanTable, str, str] | None:
-        """The table, alias and column that an expression is. Of a lone table PostgreSQL leaves the alias out."""
-        match = REFERENCE.fullmatch(expression)
-        if match is not None:
-            named, name = self._aliases.get(unquoted(match[1])), unquoted(match[2])
-        else:
-            named, name = next(iter(self._aliases.values()), None), unquoted(expression)
-            if named is None or len(self._aliases) > 1 or name not in named[0].columns:
-                return None
-        return None if named is None else (*named, named[0].columns.get(name, (name, 0))[0])
-
-    def _column(self, parent: ET.Element, expression: str) -> None:
-        found = self._referenced(expression.strip())
-        if found is not None:
-            table, alias, column = found
-            add_element(
-                parent,
-                "ColumnReference",
-                Database=bracket(self._session.database),
-                Schema=bracket(table.schema),
-                Table=bracket(table.name),
-                Alias=bracket(alias) if alias != table.name else None,
-                Column=column,
-            )
-            return
-        name = self._expressions.setdefault(expression, f"Expr{1000 + len(self._expressions) + 1}")
-        add_element(parent, "ColumnReference", Column=name)
-
-    def _columns(self, parent: ET.Element, tag: str, expressions: Sequence[str]) -> None:
-        container = add_element(parent, tag)
-        for expression in expressions:
-            self._column(container, bare_key(expression))
-
-    def _tsql(self, expression: str) -> str:
-        """An expression of EXPLAIN in T-SQL's spelling."""
-
-        def reference(match: re.Match[str]) -> str:
-            alias = unquoted(match[1])
-            if alias not in self._aliases:
-                return f"{bracket(alias)}.{bracket(unquoted(match[2]))}"
-            table, _ = self._aliases[alias]
-            column = table.columns.get(unquoted(match[2]), (unquoted(match[2]), 0))[0]
-            parts = (self._session.database, table.schema, table.name, column)
-            name = ".".join(bracket(part) for part in parts)
-            return name if alias == table.name else f"{name} as {bracket(alias)}.{bracket(column)}"
-
-        def parameter(match: re.Match[str]) -> str:
-            names = self._statement.parameters
-            position = int(match[1]) - 1
-            return f"[{names[position]}]" if position < len(names) else match[0]
-
-        text = CAST.sub("", expression)
-        text = FUNCTION_SCHEMA.sub("", text)
-        text = REFERENCE.sub(reference, text)
-        text = PARAMETER.sub(parameter, text)
-        while text.startswith("(") and closes_at_end(text):
-            text = text[1:-1]
-        return re.sub(r"\((\[[^()]*?\])\)", r"\1", text)
-
-    def _scalar(self, parent: ET.Element, expression: str) -> ET.Element:
-        """A ScalarOperator: columns, parameters and constants as such, the rest by its text."""
-        text = self._tsql(expression)
-        operator = add_element(parent, "ScalarOperator", ScalarString=text)
-        bare = CAST.sub("", expression).strip()
-        while bare.startswith("(") and closes_at_end(bare):
-            bare = bare[1:-1].strip()
-        parameter = PARAMETER.fullmatch(bare)
-        if REFERENCE.fullmatch(bare):
-            self._column(add_element(operator, "Identifier"), bare)
-        elif parameter is not None:
-            add_element(add_element(operator, "Identifier"), "ColumnReference", Column=text.strip("[]"))
-        elif re.fullmatch(r"'(?:[^']|'')*'|-?\d+(?:\.\d+)?|true|false|NULL", bare):
-            add_element(operator, "Const", ConstValue=bare if bare.startswith("'") else f"({bare})")
-        else:
-            self._compound(operator, bare)
-        return operator
-
-    def _compound(self, operator: ET.Element, text: str) -> None:
-        conjuncts = split_conjuncts(text)
-        if len(conjuncts) > 1:
-            logical = add_element(operator, "Logical", Operation="AND")
-            for conjunct in conjuncts:
-                self._scalar(logical, conjunct)
-            return
-        found = comparison(text)
-        if found is not None:
-            compare = add_element(operator, "Compare", CompareOp=COMPARE_OPERATIONS[found[1]])
-            self._scalar(compare, found[0])
-            self._scalar(compare, found[2])
-            return
-        name = re.match(r"[a-z_]\w*(?=\()", text)
-        add_element(operator, "Intrinsic", FunctionName=name[0] if name else "expression")
-
-    def _predicate(self, parent: ET.Element, condition: str | None, tag: str = "Predicate") -> None:
-        if condition:
-            self._scalar(add_element(parent, tag), condition)
-
-    def _object(self, parent: ET.Element, table: PlanTable, alias: str, index: PlanIndex | None) -> None:
-        add_element(
-            parent,
-            "Object",
-            Database=bracket(self._session.database),
-            Schema=bracket(table.schema),
-            Table=bracket(table.name),
-            Index=bracket(index.name) if index else None,
-            Alias=bracket(alias) if alias and alias != table.name else None,
-            IndexKind=None if index is None else "Clustered" if index.clustered else "NonClustered",
-            Storage="RowStore",
-        )
-
     # -- reading ---------------------------------------------------------------------------------------------
 
     def _seq_scan(self, node: dict[str, Any]) -> ET.Element:
         table = self._lookup.table(node.get("Schema", ""), node.get("Relation Name", ""))
         if table is None:
             return self._constant_scan(node)
-        index = table.clustered
         read = max(table.rows, float(node["Plan Rows"]))
-        if index is not None:
-            element = self._start(
-                node, "Clustered Index Scan", "Clustered Index Scan", rows_read=read, table=table
-            )
-            scan = add_element(
-                element,
-                "IndexScan",
-                Ordered=False,
-                ForcedIndex=False,
-                ForceScan=False,
-                NoExpandHint=False,
-                Storage="RowStore",
-            )
-        else:
-            element = self._start(node, "Table Scan", "Table Scan", rows_read=read, table=table)
-            scan = add_element(
-                element,
-                "TableScan",
-                Ordered=False,
-                ForcedIndex=False,
-                ForceScan=False,
-                NoExpandHint=False,
-                Storage="RowStore",
-            )
-        add_element(scan, "DefinedValues")
-        self._object(scan, table, node.get("Alias", ""), index)
-        self._predicate(scan, node.get("Filter"))
+        index = table.clustered
+        name, kind = ("Table Scan", "TableScan") if index is None else ("Clustered Index Scan", "IndexScan")
+        element = self._start(node, name, name, rows_read=read, table=table)
+        scan = self._access(element, kind, node, table, index, Ordered=False)
+        self._scalars.predicate(scan, node.get("Filter"))
         return element
+
+    def _access(
+        self,
+        element: ET.Element,
+        kind: str,
+        node: dict[str, Any],
+        table: PlanTable,
+        index: PlanIndex | None,
+        **attributes: object,
+    ) -> ET.Element:
+        """The body of an operator that reads a table: what it is, and that no hint forces it."""
+        scan = add_element(
+            element,
+            kind,
+            **attributes,
+            ForcedIndex=False,
+            ForceScan=False,
+            NoExpandHint=False,
+            Storage="RowStore",
+        )
+        add_element(scan, "DefinedValues")
+        self._scalars.table_object(scan, table, node.get("Alias", ""), index)
+        return scan
 
     def _index_scan(self, node: dict[str, Any]) -> ET.Element:
         table = self._lookup.table(node.get("Schema", ""), node.get("Relation Name", ""))
@@ -406,21 +251,14 @@ class PlanWriter:
         kind = ("Clustered " if index.clustered else "") + ("Index Seek" if seek else "Index Scan")
         rows_read = float(node["Plan Rows"]) if seek else max(table.rows, float(node["Plan Rows"]))
         element = self._start(node, kind, kind, rows_read=rows_read, table=table)
-        scan = add_element(
-            element,
-            "IndexScan",
-            Ordered=True,
-            ScanDirection="BACKWARD" if node.get("Scan Direction") == "Backward" else "FORWARD",
-            ForcedIndex=False,
-            ForceSeek=False,
-            ForceScan=False,
-            NoExpandHint=False,
-            Storage="RowStore",
+        direction = "BACKWARD" if node.get("Scan Direction") == "Backward" else "FORWARD"
+        scan = self._access(
+            element, "IndexScan", node, table, index, Ordered=True, ScanDirection=direction, ForceSeek=False
         )
-        add_element(scan, "DefinedValues")
-        self._object(scan, table, node.get("Alias", ""), index)
         residual = self._seek_predicates(scan, node.get("Index Cond"))
-        self._predicate(scan, " AND ".join(part for part in (*residual, condition or "") if part) or None)
+        self._scalars.predicate(
+            scan, " AND ".join(part for part in (*residual, condition or "") if part) or None
+        )
         return element
 
     def _seek_predicates(self, scan: ET.Element, condition: str | None) -> list[str]:
@@ -439,16 +277,20 @@ class PlanWriter:
                 ranges["StartRange" if found[1] in (">", ">=") else "EndRange"].append(found)
         if not any(ranges.values()):
             return residual
-        keys = add_element(add_element(add_element(scan, "SeekPredicates"), "SeekPredicateNew"), "SeekKeys")
-        for tag, comparisons in ranges.items():
+        keys = self._seek_keys(scan)
+        for name, comparisons in ranges.items():
             if comparisons:
-                part = add_element(keys, tag, ScanType=COMPARE_OPERATIONS[comparisons[0][1]])
+                part = add_element(keys, name, ScanType=COMPARE_OPERATIONS[comparisons[0][1]])
                 columns = add_element(part, "RangeColumns")
                 expressions = add_element(part, "RangeExpressions")
                 for column, _, value in comparisons:
-                    self._column(columns, column)
-                    self._scalar(expressions, value)
+                    self._scalars.column(columns, column)
+                    self._scalars.scalar(expressions, value)
         return residual
+
+    @staticmethod
+    def _seek_keys(scan: ET.Element) -> ET.Element:
+        return add_element(add_element(add_element(scan, "SeekPredicates"), "SeekPredicateNew"), "SeekKeys")
 
     def _with_lookup(self, node: dict[str, Any], table: PlanTable, seek: ET.Element) -> ET.Element:
         """PostgreSQL's index scan fetches the rows itself; SQL Server joins the index with the table."""
@@ -456,7 +298,7 @@ class PlanWriter:
         element = self._start(node, "Nested Loops", "Inner Join")
         loops = add_element(element, "NestedLoops", Optimized=False)
         if clustered is not None:
-            self._columns(
+            self._scalars.columns(
                 loops, "OuterReferences", [f"{quote(node['Alias'])}.{quote(c)}" for c in clustered.columns]
             )
         loops.append(seek)
@@ -479,31 +321,16 @@ class PlanWriter:
             for attribute in ("ActualLogicalReads", "ActualPhysicalReads", "ActualElapsedms", "ActualCPUms"):
                 if attribute in counters.attrib:
                     counters.set(attribute, "0")
-        scan = add_element(
-            lookup,
-            "IndexScan",
-            Lookup=True,
-            Ordered=True,
-            ScanDirection="FORWARD",
-            ForcedIndex=False,
-            ForceSeek=False,
-            ForceScan=False,
-            NoExpandHint=False,
-            Storage="RowStore",
-        )
-        add_element(scan, "DefinedValues")
-        self._object(scan, table, node.get("Alias", ""), clustered)
+        seek_once = {"Lookup": True, "Ordered": True, "ScanDirection": "FORWARD", "ForceSeek": False}
+        scan = self._access(lookup, "IndexScan", node, table, clustered, **seek_once)
         if clustered is not None:
-            keys = add_element(
-                add_element(add_element(scan, "SeekPredicates"), "SeekPredicateNew"), "SeekKeys"
-            )
-            part = add_element(keys, "Prefix", ScanType="EQ")
+            part = add_element(self._seek_keys(scan), "Prefix", ScanType="EQ")
             references = [f"{quote(node['Alias'])}.{quote(column)}" for column in clustered.columns]
-            self._columns(part, "RangeColumns", references)
+            self._scalars.columns(part, "RangeColumns", references)
             expressions = add_element(part, "RangeExpressions")
             for reference in references:
-                self._scalar(expressions, reference)
-        self._predicate(scan, node.get("Filter"))
+                self._scalars.scalar(expressions, reference)
+        self._scalars.predicate(scan, node.get("Filter"))
         loops.append(lookup)
         return element
 
@@ -554,10 +381,10 @@ class PlanWriter:
             node, "Nested Loops", _JOIN_OPERATIONS.get(node.get("Join Type", ""), "Inner Join")
         )
         loops = add_element(element, "NestedLoops", Optimized=False)
-        self._predicate(loops, node.get("Join Filter"))
+        self._scalars.predicate(loops, node.get("Join Filter"))
         references = self._outer_references(outer, inner)
         if references:
-            self._columns(loops, "OuterReferences", references)
+            self._scalars.columns(loops, "OuterReferences", references)
         loops.append(self._relop(outer))
         second = self._relop(inner)
         second.set("EstimateRebinds", attribute_text(max(float(outer["Plan Rows"]) - 1, 0.0)))
@@ -602,10 +429,10 @@ class PlanWriter:
             for match in REFERENCE.finditer(conjunct):
                 (build_keys if unquoted(match[1]) in aliases else probe_keys).append(match[0])
         if build_keys:
-            self._columns(hash_element, "HashKeysBuild", build_keys)
+            self._scalars.columns(hash_element, "HashKeysBuild", build_keys)
         if probe_keys:
-            self._columns(hash_element, "HashKeysProbe", probe_keys)
-        self._predicate(hash_element, node.get("Join Filter"), "ProbeResidual")
+            self._scalars.columns(hash_element, "HashKeysProbe", probe_keys)
+        self._scalars.predicate(hash_element, node.get("Join Filter"), "ProbeResidual")
         hash_element.append(self._relop(build))
         hash_element.append(self._relop(probe))
         return self._filtered(node, element)
@@ -620,9 +447,9 @@ class PlanWriter:
         references = [match[0] for match in REFERENCE.finditer(node.get("Merge Cond", ""))]
         inner_keys = [name for name in references if unquoted(name.split(".")[0]) not in aliases]
         outer_keys = [name for name in references if name not in inner_keys]
-        self._columns(merge, "InnerSideJoinColumns", inner_keys)
-        self._columns(merge, "OuterSideJoinColumns", outer_keys)
-        self._predicate(merge, node.get("Join Filter"), "Residual")
+        self._scalars.columns(merge, "InnerSideJoinColumns", inner_keys)
+        self._scalars.columns(merge, "OuterSideJoinColumns", outer_keys)
+        self._scalars.predicate(merge, node.get("Join Filter"), "Residual")
         merge.append(self._relop(outer))
         merge.append(self._relop(inner))
         return self._filtered(node, element)
@@ -633,7 +460,7 @@ class PlanWriter:
         outside = self._start(node, "Filter", "Filter")
         filter_element = add_element(outside, "Filter", StartupExpression=False)
         filter_element.append(element)
-        self._predicate(filter_element, node["Filter"])
+        self._scalars.predicate(filter_element, node["Filter"])
         return outside
 
     # -- grouping, ordering, limiting ------------------------------------------------------------------------
@@ -647,13 +474,13 @@ class PlanWriter:
             element = self._start(node, "Hash Match", "Aggregate")
             body = add_element(element, "Hash")
             add_element(body, "DefinedValues")
-            self._columns(body, "HashKeysBuild", keys)
+            self._scalars.columns(body, "HashKeysBuild", keys)
         else:
             element = self._start(node, "Stream Aggregate", "Aggregate")
             body = add_element(element, "StreamAggregate")
             add_element(body, "DefinedValues")
             if keys:
-                self._columns(body, "GroupBy", keys)
+                self._scalars.columns(body, "GroupBy", keys)
         body.append(child)
         return self._filtered(node, element)
 
@@ -662,7 +489,7 @@ class PlanWriter:
         element = self._start(node, "Stream Aggregate", "Aggregate")
         body = add_element(element, "StreamAggregate")
         add_element(body, "DefinedValues")
-        self._columns(body, "GroupBy", node.get("Output", ()))
+        self._scalars.columns(body, "GroupBy", node.get("Output", ()))
         body.append(self._relop(child))
         return element
 
@@ -675,7 +502,7 @@ class PlanWriter:
         order = add_element(body, "OrderBy")
         for key in node.get("Sort Key", ()):
             column = add_element(order, "OrderByColumn", Ascending=" DESC" not in key)
-            self._column(column, bare_key(key))
+            self._scalars.column(column, bare_key(key))
         body.append(self._relop(self._children(node)[0]))
         return element
 
@@ -686,7 +513,7 @@ class PlanWriter:
             return self._sort({**child, **{key: node[key] for key in ("Plan Rows", "Total Cost")}}, rows)
         element = self._start(node, "Top", "Top")
         top = add_element(element, "Top", RowCount=False, IsPercent=False, WithTies=False)
-        self._scalar(add_element(top, "TopExpression"), str(rows))
+        self._scalars.scalar(add_element(top, "TopExpression"), str(rows))
         top.append(self._relop(child))
         return element
 
@@ -764,10 +591,10 @@ class PlanWriter:
         body = add_element(element, "Update")
         add_element(body, "DefinedValues")
         if table is not None:
-            self._object(body, table, node.get("Alias", ""), clustered)
+            self._scalars.table_object(body, table, node.get("Alias", ""), clustered)
             for index in table.indexes.values():
                 if not index.clustered:
-                    self._object(body, table, node.get("Alias", ""), index)
+                    self._scalars.table_object(body, table, node.get("Alias", ""), index)
         else:
             add_element(body, "Object", Table=bracket(node.get("Relation Name", "")))
         if children:

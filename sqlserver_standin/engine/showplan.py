@@ -9,22 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.names import bracket, quote
+from sqlserver_standin.engine.plan_elements import NAMESPACE, add_element, tag
 from sqlserver_standin.engine.plan_tables import PlanTables, filtered_columns, nodes, output_columns
-from sqlserver_standin.engine.plan_writer import (
-    COST_UNIT,
-    NAMESPACE,
-    PlannedStatement,
-    PlanWriter,
-    add_element,
-    tag,
-)
+from sqlserver_standin.engine.plan_writer import COST_UNIT, PlanWriter
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
@@ -45,6 +39,18 @@ _STALE_STATISTICS = """
 SELECT c.oid::regclass FROM pg_class c LEFT JOIN pg_stat_user_tables s ON s.relid = c.oid
  WHERE c.oid = $1::oid AND c.relkind = 'r'
    AND (c.reltuples < 0 OR s.n_mod_since_analyze > 500 + 0.2 * greatest(c.reltuples, 0))"""
+
+
+@dataclass(slots=True)
+class PlannedStatement:
+    """What one statement's element is made of."""
+
+    text: str
+    kind: str
+    sql: str
+    parameters: tuple[str, ...] = ()
+    parameter_types: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +123,7 @@ class Showplan:
         run: _Run | None = None,
     ) -> ET.Element:
         actual = run is not None
-        writer = PlanWriter(self._session, statement, actual=actual)
+        writer = PlanWriter(self._session, statement.parameters, actual=actual)
         root = plan["Plan"]
         relop = writer.tree(root)
         element = add_element(
@@ -275,6 +281,3 @@ def _constant(value: Any) -> str:
     if isinstance(value, bytes):
         return "0x" + value.hex().upper()
     return "N'" + str(value).replace("'", "''") + "'" if isinstance(value, str) else f"'{value}'"
-
-
-__all__ = ["COLUMN_NAME", "PlannedStatement", "Showplan"]

@@ -153,7 +153,6 @@ class StatementPlans:
             translation.parameters,
             {name: declaration(data_type) for name, data_type in frame.types.items()},
             frame.values,
-            translation.before,
         )
 
     def _tables_in(self, node: ast.Node) -> list[int]:
