@@ -9,9 +9,7 @@ REFERENCE = re.compile(rf"(?<![\w.\"])({_IDENTIFIER})\.({_IDENTIFIER})(?!\s*\()"
 CAST = re.compile(
     r"::(?:\"[^\"]+\"|[a-z_][\w.]*(?: (?:without|with) time zone| precision| varying)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])?"
 )
-CAST = re.compile(
-    r"::(?:\"[^\"]+\"|[a-z_][\w.]*(?: (?:without|with) time zone| precision| varying)?)(?:\(\d+(?:,\d+)?\))?(?:\[\])?"
-)
+_BARE_NAME = re.compile(rf"'(?:[^']|'')*'|(?<![\w$.])({_IDENTIFIER})(?![\w$]|\s*[.(])")
 PARAMETER = re.compile(r"\$(\d+)")
 FUNCTION_SCHEMA = re.compile(r"\b(?:sys|pg_catalog)\.(?=[a-z_])")
 _COMPARISON = re.compile(
@@ -23,6 +21,11 @@ COMPARE_OPERATIONS = {"=": "EQ", "<>": "NE", "<": "LT", "<=": "LE", ">": "GT", "
 def unquoted(identifier: str) -> str:
     """A name without PostgreSQL's quotes."""
     return identifier[1:-1].replace('""', '"') if identifier.startswith('"') else identifier
+
+
+def bare_names(expression: str) -> list[str]:
+    """The names in an expression that stand alone: columns without an alias, among others."""
+    return [unquoted(match[1]) for match in _BARE_NAME.finditer(CAST.sub("", expression)) if match[1]]
 
 
 def split_conjuncts(condition: str) -> list[str]:

@@ -7,7 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlserver_standin.engine.plan_expressions import REFERENCE, comparison, split_conjuncts, unquoted
+from sqlserver_standin.engine.plan_expressions import (
+    REFERENCE,
+    bare_names,
+    comparison,
+    split_conjuncts,
+    unquoted,
+)
 
 if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
@@ -115,12 +121,16 @@ def filtered_columns(node: dict[str, Any], table: PlanTable) -> tuple[list[str],
 
 
 def output_columns(node: dict[str, Any], table: PlanTable) -> list[str]:
-    """Columns of the table that a scan puts out."""
+    """Columns of the table that a scan puts out. Of a lone table PostgreSQL leaves the alias out."""
     found: dict[str, None] = {}
     for output in node.get("Output", ()):
-        for reference in REFERENCE.finditer(output):
-            if unquoted(reference[1]) == node.get("Alias") and unquoted(reference[2]) in table.columns:
-                found[unquoted(reference[2])] = None
+        references = [(unquoted(alias), unquoted(name)) for alias, name in REFERENCE.findall(output)]
+        names = (
+            [name for alias, name in references if alias == node.get("Alias")]
+            if references
+            else bare_names(output)
+        )
+        found |= dict.fromkeys(name for name in names if name in table.columns)
     return list(found)
 
 

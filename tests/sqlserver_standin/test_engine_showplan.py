@@ -30,10 +30,13 @@ def client() -> Iterator[Client]:
                 status nvarchar(10), total decimal(10, 2));
             CREATE INDEX ix_customer ON [order] (customer_id);
             CREATE TABLE heap (a int, b int);
+            CREATE TABLE log (at int, text nvarchar(100));
+            CREATE INDEX ix_at ON log (at);
             INSERT INTO customer (name, city)
                 SELECT CONCAT(N'c', value), CONCAT(N'city', value % 10) FROM GENERATE_SERIES(1, 500);
             INSERT INTO [order] (customer_id, status, total)
                 SELECT value % 500 + 1, CONCAT(N's', value % 300), value FROM GENERATE_SERIES(1, 6000);
+            INSERT INTO log SELECT value, N'x' FROM GENERATE_SERIES(1, 3000);
             """
         )
         yield client
@@ -76,6 +79,9 @@ STATEMENTS: list[tuple[str, list[str]]] = [
         "SELECT status FROM [order] WHERE customer_id = 5",
         ["Nested Loops", "Index Seek", "Clustered Index Seek"],
     ),
+    ("SELECT text FROM log WHERE at = 7", ["Nested Loops", "Index Seek", "RID Lookup"]),
+    ("SELECT UPPER(text) AS t FROM log WHERE at = 7", ["Nested Loops", "Index Seek", "RID Lookup"]),
+    ("SELECT at AS text FROM log WHERE at = 7", ["Index Seek"]),
     ("SELECT COUNT(*) FROM heap", ["Stream Aggregate", "Table Scan"]),
     ("SELECT 1 AS a", ["Constant Scan"]),
     ("INSERT INTO heap VALUES (1, 2)", ["Table Insert", "Constant Scan"]),
@@ -161,8 +167,9 @@ def test_a_missing_index_is_one_that_helps(client: Client) -> None:
     group = estimated(client, sql).find(".//p:MissingIndexGroup", NS)
     assert float(group.get("Impact")) > 10
     assert [
-        each.get("Name") for each in group.iterfind(".//p:ColumnGroup[@Usage='EQUALITY']/p:Column", NS)
-    ] == ["[status]"]
+        (usage.get("Usage"), [column.get("Name") for column in usage])
+        for usage in group.iterfind(".//p:ColumnGroup", NS)
+    ] == [("EQUALITY", ["[status]"]), ("INCLUDE", ["[id]", "[total]"])]
     client.events("CREATE INDEX ix_status ON [order] (status) INCLUDE (total)")
     plan = estimated(client, sql)
     assert plan.find(".//p:MissingIndexGroup", NS) is None
