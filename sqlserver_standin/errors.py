@@ -34,6 +34,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     195: (15, 10, "'{}' is not a recognized {}."),
     201: (16, 4, "Procedure or function '{}' expects parameter '{}', which was not supplied."),
     203: (16, 2, "The name '{}' is not a valid identifier."),
+    206: (16, 2, "Operand type clash: {} is incompatible with {}"),
     207: (16, 1, "Invalid column name '{}'."),
     208: (16, 1, "Invalid object name '{}'."),
     213: (16, 1, "Column name or number of supplied values does not match table definition."),
@@ -49,6 +50,11 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     241: (16, 1, "Conversion failed when converting date and/or time from character string."),
     242: (16, 3, "The conversion of a {} data type to a {} data type resulted in an out-of-range value."),
     245: (16, 1, "Conversion failed when converting the {} value '{}' to data type {}."),
+    257: (
+        16,
+        3,
+        "Implicit conversion from data type {} to {} is not allowed. Use the CONVERT function to run this query.",
+    ),
     262: (14, 4, "{} permission denied in database '{}'."),
     266: (
         16,
@@ -64,6 +70,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "The target table '{}' of the DML statement cannot have any enabled triggers if the statement contains an "
         "OUTPUT clause without INTO clause.",
     ),
+    447: (16, 1, "Expression type {} is invalid for COLLATE clause."),
     512: (
         16,
         1,
@@ -187,6 +194,11 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         1,
         "Column '{}' in table '{}' is of a type that is invalid for use as a key column in an index.",
     ),
+    1978: (
+        16,
+        1,
+        "Column '{}' in table '{}' is of a type that is invalid for use as a key column in an index or statistics.",
+    ),
     2501: (16, 45, "Cannot find a table or object with the name \"{}\". Check the system catalog."),
     2528: (
         10,
@@ -215,6 +227,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
     ),
     2706: (11, 6, "Table '{}' does not exist."),
     2714: (16, 6, "There is already an object named '{}' in the database."),
+    2715: (16, 3, "Column, parameter, or variable #{}: Cannot find data type {}."),
     2727: (11, 1, "Cannot find index '{}'."),
     2732: (
         16,

@@ -308,6 +308,7 @@ class Interpreter:
                 )
                 continue
             assert item.type is not None
+            self._session.require_type(item.type)
             value = None if item.value is None else self._evaluator.scalar(item.value, frame, item.type)
             if item.name not in frame.types:
                 frame.types = {**frame.types, item.name: item.type}

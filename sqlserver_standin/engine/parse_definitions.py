@@ -178,6 +178,8 @@ class DefinitionParser(FlowParser):
         self._declared |= {token.value}
         self.accept("AS")
         data_type = with_default_length(self.data_type(), 1)
+        if data_type.name == "json":
+            raise unsupported("a procedure's parameter of type json", token.line)
         default = self._unary() if self.accept("=") else None
         output = self.accept("OUTPUT") or self.accept("OUT")
         return st.ProcedureParameter(token.value, data_type, default, output)

@@ -319,6 +319,11 @@ class Session:
         if (for_others or only_added_to is not None) and self._schema_version()[0] == before[0] + own:
             self.catalog.still_holds(before, only_added_to)
 
+    def require_type(self, data_type: SqlType) -> None:
+        """For declarations; 2715 where the release does not have the type."""
+        if data_type.name == "json" and not self.instance.release.has_json_type:
+            raise sql_error(2715, 1, data_type.name)
+
     def set_setting(self, name: str, value: str) -> None:
         """A PostgreSQL setting that the function library reads."""
         self.link.execute("SELECT set_config($1, $2, false)", [name.encode(), value.encode()])

@@ -6,7 +6,7 @@ import functools
 import re
 from dataclasses import dataclass
 
-from sqlserver_standin.errors import sql_error
+from sqlserver_standin.errors import sql_error, unsupported
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tds.encode import TYPE_NAMES
 from sqlserver_standin.types import MAX, SqlType
@@ -89,6 +89,8 @@ def _sql_type(written: str, first: str | None, second: str | None) -> SqlType:
 def _check(sql_type: SqlType, written: str, facet: str | None, number: int) -> None:
     """Refuse types and facets that do not exist."""
     name = sql_type.name
+    if name == "json":
+        raise unsupported("a parameter of type json")
     if name not in TYPE_NAMES:
         raise SqlError(
             2715,

@@ -97,7 +97,7 @@ def _count(result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
             inner = "*"
         else:
             value = _argument(work, node)
-            if value.type.name in ("text", "ntext", "image"):
+            if value.type.name in ("text", "ntext", "image", "json"):
                 raise _invalid(value, "count")
             inner = _distinct(node) + value.sql
         sql = f"count({inner}){_window(work, node)}"

@@ -49,6 +49,7 @@ def refuse(source: SqlType, target: SqlType, mode: str) -> NoReturn:
         {"string", "binary"},
         {"datetime", "decimal"},
         {"datetime", "integer"},
+        {"json", "string"},
     ):
         raise SqlError(
             257,
@@ -103,7 +104,9 @@ def _to_string(value: Value, target: SqlType, mode: str, style: str | None) -> V
             sql = f"upper({value.sql}::text)"
         case "binary":
             sql = f"sys.binary_to_text({value.sql},{style or 0},'{encoding(target)}')"
-        case "xml" | "variant" | "json":
+        case "json" if mode != "implicit":
+            sql = value.sql if length == MAX else f"sys.fit_json({value.sql},{length},{_attempt(mode)})"
+        case "xml" | "variant":
             sql = value.sql
         case _:
             refuse(source, target, mode)
@@ -375,12 +378,14 @@ def _to_binary(value: Value, target: SqlType, mode: str, style: str | None) -> V
 
 
 def _to_text_like(value: Value, target: SqlType, mode: str, style: str | None) -> Value:
-    """xml, json and sql_variant, which PostgreSQL holds as text."""
+    """xml and sql_variant, which PostgreSQL holds as text."""
+    if family(value.type) == "json":
+        refuse(value.type, target, mode)
     if is_string(value.type):
         sql = value.text
     elif target.name == "sql_variant":
         sql = _to_string(value, SqlType("nvarchar", length=MAX), mode, None).text
-    elif family(value.type) in ("xml", "json", "variant"):
+    elif family(value.type) in ("xml", "variant"):
         sql = value.sql
     elif family(value.type) == "binary" and target.name == "xml":
         sql = f"sys.binary_to_text({value.sql},0,'utf16')"
@@ -389,6 +394,14 @@ def _to_text_like(value: Value, target: SqlType, mode: str, style: str | None) -
     if target.name == "xml":
         sql = f"sys.checked_xml({sql})"
     return Value(sql, target, value.nullable)
+
+
+def _to_json(value: Value, target: SqlType, mode: str, style: str | None) -> Value:
+    """https://learn.microsoft.com/sql/t-sql/data-types/json-data-type#conversion"""
+    if not is_string(value.type) or value.type.name in ("text", "ntext"):
+        refuse(value.type, target, mode)
+    sql = f"sys.to_json_type({value.text},{_attempt(mode)})"
+    return Value(sql, target, value.nullable or mode == "try")
 
 
 _CONVERTERS = {
@@ -405,7 +418,7 @@ _CONVERTERS = {
     "uuid": _to_uuid,
     "binary": _to_binary,
     "xml": _to_text_like,
-    "json": _to_text_like,
+    "json": _to_json,
     "variant": _to_text_like,
 }
 

@@ -306,6 +306,8 @@ class ExpressionTranslator:
 
     def cast(self, node: ast.Cast) -> Value:
         target = types.with_default_length(node.type, 30)
+        if target.name == "json" and not self.catalog.release.has_json_type:
+            raise SqlError(243, "Type json is not a defined system type.")
         operand = self.value(node.operand)
         mode = "try" if node.function.startswith("TRY") else "explicit"
         style = None
@@ -363,11 +365,14 @@ class ExpressionTranslator:
             )
         if kinds & {"date", "time", "datetime", "datetimeoffset"}:
             return self._date_arithmetic(operator, left, right)
+        if "json" in kinds:
+            raise SqlError(
+                402,
+                f"The data types {describe(left.type)} and {describe(right.type)} are incompatible in the "
+                f"{_OPERATOR_NAMES[operator]} operator.",
+            )
         for operand in (left, right):
-            if (
-                family(operand.type) in ("uuid", "xml", "json", "variant")
-                or operand.type.name in _NO_COMPARISON
-            ):
+            if family(operand.type) in ("uuid", "xml", "variant") or operand.type.name in _NO_COMPARISON:
                 other = right if operand is left else left
                 if family(other.type) == family(operand.type):
                     raise SqlError(
@@ -772,17 +777,17 @@ class ExpressionTranslator:
         """Both sides under the type in which SQL Server compares them."""
         if left.null and right.null:
             return left, right
+        for value, other in ((left, right), (right, left)):
+            if family(value.type) == "json" and (other.null or family(other.type) == "json"):
+                raise not_sortable(value.type)
         if left.null:
             return as_null(left, right.type), right
         if right.null:
             return left, as_null(right, left.type)
         for value in (left, right):
             if value.type.name in _NO_COMPARISON:
-                if value.type.name in ("xml", "json"):
-                    raise SqlError(
-                        305,
-                        "The XML data type cannot be compared or sorted, except when using the IS NULL operator.",
-                    )
+                if value.type.name == "xml":
+                    raise not_sortable(value.type)
                 raise SqlError(
                     402,
                     f"The data types {describe(left.type)} and {describe(right.type)} are incompatible in the "
@@ -852,6 +857,26 @@ class ExpressionTranslator:
                 f"sys.like_regex(sys.fold_{fold}({pattern.text}),{escape})",
             )
         return f"({text} {'!~' if node.negated else '~'} {regex})"
+
+
+def not_sortable(data_type: SqlType) -> SqlError:
+    """A value of a type without an order is compared, sorted by or grouped by."""
+    match data_type.name:
+        case "xml":
+            return SqlError(
+                305,
+                "The XML data type cannot be compared or sorted, except when using the IS NULL operator.",
+            )
+        case "json":
+            return SqlError(
+                13636,
+                "The JSON data type cannot be compared or sorted, except when using the IS NULL operator.",
+            )
+    return SqlError(
+        306,
+        "The text, ntext, and image data types cannot be compared or sorted, except when using IS NULL or LIKE "
+        "operator.",
+    )
 
 
 def _decimal_constant(text: str) -> Value:

@@ -5,7 +5,7 @@ https://learn.microsoft.com/sql/t-sql/functions/json-functions-transact-sql
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
@@ -13,7 +13,7 @@ from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS
 from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.text_functions import as_string
-from sqlserver_standin.tsql.types import INT, NVARCHAR_MAX, describe, family, is_string
+from sqlserver_standin.tsql.types import INT, JSON, NVARCHAR_MAX, describe, family, is_string
 from sqlserver_standin.tsql.values import Value, quote, string
 from sqlserver_standin.types import MAX, SqlType
 
@@ -66,7 +66,10 @@ def _json_value(work: QueryTranslator, node: ast.Call) -> Value:
 def _json_query(work: QueryTranslator, node: ast.Call) -> Value:
     values = work.arguments(node, 1, 2)
     text = json_text(values[0], 1, "json_query")
-    return string(f"sys.json_query({text},{_path(values, 1)})", NVARCHAR_MAX)
+    sql = f"sys.json_query({text},{_path(values, 1)})"
+    if family(values[0].type) == "json":
+        return Value(sql, JSON)
+    return string(sql, NVARCHAR_MAX)
 
 
 def _json_path_exists(work: QueryTranslator, node: ast.Call) -> Value:
@@ -78,8 +81,18 @@ def _json_path_exists(work: QueryTranslator, node: ast.Call) -> Value:
 def _json_modify(work: QueryTranslator, node: ast.Call) -> Value:
     values = work.arguments(node, 3)
     text = json_text(values[0], 1, "json_modify")
+    if family(values[2].type) == "json":
+        raise SqlError(8116, "Argument data type json is invalid for argument 3 of json_modify function.")
     new = _member(work, node.arguments[2], values[2])
-    return string(f"sys.json_modify({text},{_path(values, 1)},{new})", NVARCHAR_MAX)
+    sql = f"sys.json_modify({text},{_path(values, 1)},{new})"
+    return _made(sql, values[:1], nullable=True)
+
+
+def _made(sql: str, values: Iterable[Value], *, nullable: bool = False) -> Value:
+    """A document from others: json when one of them is, else a string."""
+    if any(family(value.type) == "json" for value in values):
+        return Value(f"sys.to_json_type({sql},false)", JSON, nullable)
+    return string(sql, NVARCHAR_MAX, nullable=nullable)
 
 
 def _member(work: QueryTranslator, node: ast.Node, value: Value) -> str:
@@ -95,15 +108,17 @@ def _member(work: QueryTranslator, node: ast.Node, value: Value) -> str:
 
 def _json_object(work: QueryTranslator, node: ast.Call) -> Value:
     parts: list[str] = []
+    values: list[Value] = []
     for pair in node.arguments:
         assert isinstance(pair, ast.KeyValue)
         key, value = as_string(work.value(pair.key)), work.value(pair.value)
+        values.append(value)
         parts.append(
             f"sys.json_member({key.text},{_member(work, pair.value, value)},{_keep_null(node, 'NULL')})"
         )
     listed = ",".join(parts)
     sql = f"('{{' || concat_ws(',',{listed}) || '}}')" if parts else "'{}'"
-    return string(sql, NVARCHAR_MAX, nullable=False)
+    return _made(sql, values)
 
 
 def _keep_null(node: ast.Call, default: str) -> str:
@@ -113,19 +128,21 @@ def _keep_null(node: ast.Call, default: str) -> str:
 
 def _json_array(work: QueryTranslator, node: ast.Call) -> Value:
     keep = _keep_null(node, "ABSENT")
+    values = [work.value(argument) for argument in node.arguments]
     parts = [
-        f"sys.json_item({_member(work, argument, work.value(argument))},{keep})"
-        for argument in node.arguments
+        f"sys.json_item({_member(work, argument, value)},{keep})"
+        for argument, value in zip(node.arguments, values, strict=True)
     ]
     sql = f"('[' || concat_ws(',',{','.join(parts)}) || ']')" if parts else "'[]'"
-    return string(sql, NVARCHAR_MAX, nullable=False)
+    return _made(sql, values)
 
 
 def _json_arrayagg(work: QueryTranslator, node: ast.Call) -> Value:
     with work.inside("aggregate"):
-        member = _member(work, node.arguments[0], work.value(node.arguments[0]))
+        value = work.value(node.arguments[0])
+        member = _member(work, node.arguments[0], value)
         item = f"sys.json_item({member},{_keep_null(node, 'ABSENT')})"
-    return string(f"('[' || coalesce(string_agg({item},','),'') || ']')", NVARCHAR_MAX, nullable=False)
+    return _made(f"('[' || coalesce(string_agg({item},','),'') || ']')", [value])
 
 
 def _json_objectagg(work: QueryTranslator, node: ast.Call) -> Value:
@@ -134,7 +151,7 @@ def _json_objectagg(work: QueryTranslator, node: ast.Call) -> Value:
     with work.inside("aggregate"):
         key, value = as_string(work.value(pair.key)), work.value(pair.value)
         item = f"sys.json_member({key.text},{_member(work, pair.value, value)},{_keep_null(node, 'NULL')})"
-    return string(f"('{{' || coalesce(string_agg({item},','),'') || '}}')", NVARCHAR_MAX, nullable=False)
+    return _made(f"('{{' || coalesce(string_agg({item},','),'') || '}}')", [value])
 
 
 _TABLE: dict[str, Callable[[QueryTranslator, ast.Call], Value]] = {

@@ -11,7 +11,13 @@ from sqlserver_standin.engine.catalog import Catalog, Table
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
-from sqlserver_standin.tsql.expressions import Context, ExpressionTranslator, children, node_fields
+from sqlserver_standin.tsql.expressions import (
+    Context,
+    ExpressionTranslator,
+    children,
+    node_fields,
+    not_sortable,
+)
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.scope import Relation, RelationColumn, Scope, table_relation
 from sqlserver_standin.tsql.types import BIGINT, family, is_string, sort_language, text_type
@@ -617,17 +623,9 @@ class QueryTranslator(ExpressionTranslator):
                 severity=15,
             )
         if value.type.name in _UNSORTABLE:
-            self._unsortable()
+            raise not_sortable(value.type)
         self.state.group_keys.add(self.key(node))
         return value.sql
-
-    @staticmethod
-    def _unsortable() -> None:
-        raise SqlError(
-            306,
-            "The text, ntext, and image data types cannot be compared or sorted, except when using IS NULL or LIKE "
-            "operator.",
-        )
 
     def check_grouped(self, node: ast.Node, clause: str) -> None:
         """Each column of ``node`` is grouped by, or inside an aggregate."""
@@ -708,7 +706,7 @@ class QueryTranslator(ExpressionTranslator):
         if index is not None:
             output = outputs[index]
             if output.value.type.name in _UNSORTABLE:
-                self._unsortable()
+                raise not_sortable(output.value.type)
             keys = _sort_keys(output.value)
             # After DISTINCT, PostgreSQL sorts by what is selected and nothing else.
             if select.distinct or len(keys) == 1:
@@ -729,7 +727,7 @@ class QueryTranslator(ExpressionTranslator):
                 408, f"A constant expression was encountered in the ORDER BY list, position {position}."
             )
         if value.type.name in _UNSORTABLE:
-            self._unsortable()
+            raise not_sortable(value.type)
         return _sort_keys(value), value.nullable or self.state.totals, self.key(node)
 
     def _order_target(self, node: ast.Expression, outputs: list[Output]) -> int | None:
@@ -985,7 +983,7 @@ class QueryTranslator(ExpressionTranslator):
         with self.inside("window"):
             parts = []
             if over.partition:
-                parts.append("PARTITION BY " + ", ".join(self.value(each).sql for each in over.partition))
+                parts.append("PARTITION BY " + ", ".join(self._sortable(each).sql for each in over.partition))
             if over.order:
                 parts.append("ORDER BY " + ", ".join(self._window_order(each) for each in over.order))
         if over.frame is not None:
@@ -1010,8 +1008,14 @@ class QueryTranslator(ExpressionTranslator):
                 f"Windowed functions, aggregates and NEXT VALUE FOR functions do not support {what} as ORDER BY "
                 "clause expressions.",
             )
-        value = self.value(node)
+        value = self._sortable(node)
         return ", ".join(_ordered(sql, item.descending, value.nullable) for sql in _sort_keys(value))
+
+    def _sortable(self, node: ast.Expression) -> Value:
+        value = self.value(node)
+        if value.type.name in _UNSORTABLE:
+            raise not_sortable(value.type)
+        return value
 
     @staticmethod
     def _frame(frame: ast.Frame) -> str:
@@ -1064,6 +1068,8 @@ class QueryTranslator(ExpressionTranslator):
         kind = family(value.type)
         if kind in ("integer", "decimal", "bit", "float", "money"):
             return f"to_json({value.sql})"
+        if kind == "json":
+            return f"{value.sql}::json"
         text = convert(value, SqlType("nvarchar", length=MAX), "explicit", _JSON_STYLES.get(kind)).text
         return f"to_json({text}::text)"
 

@@ -69,6 +69,8 @@ def _openjson(work: QueryTranslator, call: ast.Call, node: ast.FunctionTable) ->
                 13618,
                 "AS JSON option can be specified only for column of nvarchar(max) type in WITH clause.",
             )
+        if column.type.name == "json":
+            raise unsupported("a column of type json in OPENJSON ... WITH")
         data_type = types.with_default_length(column.type, 1)
         steps = quote(
             column.path if column.path is not None else '$."' + column.name.replace('"', '\\"') + '"'

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
-from sqlserver_standin.tsql.conversions import convert
+from sqlserver_standin.tsql.conversions import convert, refuse
 from sqlserver_standin.tsql.expressions import FUNCTIONS
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import QueryTranslator
@@ -36,7 +36,7 @@ def as_string(value: Value) -> Value:
         return value
     if value.null:
         return convert(value, SqlType("nvarchar", length=4000))
-    if value.type.name in ("text", "image", "xml") and not is_string(value.type):
+    if value.type.name in ("text", "image", "xml", "json") and not is_string(value.type):
         raise SqlError(8116, f"Argument data type {describe(value.type)} is invalid for argument 1.")
     length = display_length(value.type)
     return convert(value, string_type(length, unicode=False), "explicit")
@@ -256,6 +256,8 @@ FUNCTIONS["TRIM"] = _trim("BOTH")
 def _concat_argument(work: QueryTranslator, value: Value) -> Value:
     if value.null:
         return string("''", SqlType("varchar", length=1), nullable=False)
+    if value.type.name == "json":
+        refuse(value.type, SqlType("nvarchar"), "implicit")
     return as_string(value)
 
 

@@ -23,14 +23,15 @@ TIME = SqlType("time", scale=7)
 UNIQUEIDENTIFIER = SqlType("uniqueidentifier")
 NVARCHAR_MAX = SqlType("nvarchar", length=MAX)
 SYSNAME = SqlType("nvarchar", length=128)
+JSON = SqlType("json")
 
 # https://learn.microsoft.com/sql/t-sql/data-types/data-type-precedence-transact-sql, highest first
 _PRECEDENCE = (
-    "sql_variant xml datetimeoffset datetime2 datetime smalldatetime date time float real decimal numeric money "
+    "json sql_variant xml datetimeoffset datetime2 datetime smalldatetime date time float real decimal numeric money "
     "smallmoney bigint int smallint tinyint bit ntext text image timestamp uniqueidentifier nvarchar nchar varchar "
     "char varbinary binary"
 ).split()
-_RANK = {name: -position for position, name in enumerate(_PRECEDENCE)} | {"numeric": -10, "json": 1}
+_RANK = {name: -position for position, name in enumerate(_PRECEDENCE)} | {"numeric": -11}
 
 _FAMILIES = {
     "string": "char varchar nchar nvarchar text ntext",

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine.batch import BatchParser
 from sqlserver_standin.engine.ddl.definer import Definer, system_name
+from sqlserver_standin.engine.definitions import declaration
 from sqlserver_standin.engine.definitions import definition as stored_definition
 from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.metadata import ColumnInfo, Default, TableInfo, with_collation
 from sqlserver_standin.engine.names import pg_name, quote
 from sqlserver_standin.errors import sql_error
 from sqlserver_standin.tsql import syntax as ast
-from sqlserver_standin.tsql.types import pg_type
+from sqlserver_standin.tsql.types import is_string, pg_type
 from sqlserver_standin.types import MAX, SqlType
 
 _IDENTITY_TYPES = ("int", "bigint", "smallint", "tinyint", "decimal", "numeric")
@@ -43,6 +44,9 @@ class Columns(Definer):
                 persisted=definition.persisted,
             )
         assert definition.type is not None
+        self._session.require_type(definition.type)
+        if definition.type.collation is not None and not is_string(definition.type):
+            raise sql_error(447, definition.type.name)
         data_type = with_collation(definition.type, self._session.collation)
         if definition.identity and (
             data_type.name not in _IDENTITY_TYPES or data_type.scale or definition.nullable is True
@@ -205,7 +209,10 @@ class Columns(Definer):
             raise sql_error(4924, "ALTER TABLE ALTER COLUMN", statement.column, table.name)
         if column.computed is not None:
             raise sql_error(4928, column.name, "COMPUTED")
+        self._session.require_type(statement.type)
         new_type = with_collation(statement.type, self._session.collation)
+        if "json" in (column.type.name, new_type.name) and column.type != new_type:
+            _refuse_json(column.type, new_type)
         nullable = True if statement.nullable is None else statement.nullable
         dependents = [
             item
@@ -248,6 +255,17 @@ class Columns(Definer):
                 raise sql_error(515, column.name, full, "UPDATE") from None
             raise
         self._session.schema_changed()
+
+
+def _refuse_json(old: SqlType, new: SqlType) -> None:
+    """Strings become json and nothing else does; json becomes nothing else.
+
+    https://learn.microsoft.com/sql/t-sql/data-types/json-data-type#conversion
+    """
+    if old.name == "json" and is_string(new):
+        raise sql_error(257, old.name, declaration(new))
+    if not is_string(old):
+        raise sql_error(206, old.name, new.name)
 
 
 def _needs_conversion(old: SqlType, new: SqlType) -> bool:

@@ -31,12 +31,12 @@ class Indexes(Definer):
     def index_sql(
         self, table: TableInfo, index: st.IndexDefinition, kind: str = "INDEX", *, system_named: bool = False
     ) -> list[str]:
-        names = [self._index_column(table, name) for name, _ in index.columns]
+        names = [self._index_column(table, name, is_index=kind == "INDEX") for name, _ in index.columns]
         keys = ", ".join(
             quote(column.pg_name) + (" DESC" if descending else "")
             for column, (_, descending) in zip(names, index.columns, strict=True)
         )
-        included = [self._index_column(table, name) for name in index.include]
+        included = [self._index_column(table, name, is_index=True) for name in index.include]
         relation = self.relation_name(table, index.name)
         meta: dict[str, Any] = {"kind": kind, "clustered": index.clustered}
         if relation != index.name:
@@ -58,11 +58,13 @@ class Indexes(Definer):
         return [" ".join(parts), comment("INDEX", f"{quote(table.pg_schema)}.{quote(relation)}", meta)]
 
     @staticmethod
-    def _index_column(table: TableInfo, name: str) -> ColumnInfo:
+    def _index_column(table: TableInfo, name: str, *, is_index: bool) -> ColumnInfo:
         column = table.column(name)
         if column is None:
             raise sql_error(1911, name)
         kind = column.type
+        if kind.name == "json":
+            raise sql_error(1978 if is_index else 1919, column.name, table.name)
         if kind.name in ("text", "ntext", "image", "xml") or kind.length == MAX:
             raise sql_error(1919, column.name, table.name)
         return column

@@ -86,7 +86,7 @@ DECLARE
     high integer;
 BEGIN
     LOOP
-        IF at > length(pattern) THEN PERFORM sys.throw(19308, format('Missing '']'' in the Pattern %s.', pattern)); END IF;
+        IF at > length(pattern) THEN PERFORM sys.throw(19308, format('Missing '']'' in the Pattern %s.', pattern), state => 2); END IF;
         EXIT WHEN substr(pattern, at, 1) = ']' AND at > began;
         item := at;
         found := regexp_match(substr(pattern, at), '^\[:(\^?)((?:(?!:\]).)*):\]');
