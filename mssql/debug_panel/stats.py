@@ -99,41 +99,46 @@ def _aliases(records: Iterable[Record]) -> list[Record]:
     return list(totals.values())
 
 
-_SAVEPOINT = re.compile(r"\s*SAVE\s+TRAN", re.IGNORECASE)
+_SAVEPOINT = re.compile(r"\s*SAVE\s+TRAN\w*\s+(?P<name>\S+)", re.IGNORECASE)
 _BEGIN = re.compile(r"\s*BEGIN\s+TRAN", re.IGNORECASE)
-_ROLLBACK_TO = re.compile(r"\s*ROLLBACK\s+TRAN\w*\s+\S", re.IGNORECASE)
+_ROLLBACK_TO = re.compile(r"\s*ROLLBACK\s+TRAN\w*\s+(?P<name>\S+)", re.IGNORECASE)
 _END = re.compile(r"\s*(?:IF\s+@@TRANCOUNT\s*>\s*0\s+)?(?:COMMIT|ROLLBACK)\b", re.IGNORECASE)
 
 
 def _number_transactions(records: Iterable[Record]) -> None:
-    """Give each statement its transaction, its depth in savepoints, and where a transaction begins and ends."""
-    current: dict[str, int] = {}
-    depth: dict[str, int] = defaultdict(int)
+    """Give each statement its transaction, how many savepoints that has, and where a transaction begins and ends.
+
+    T-SQL has no RELEASE: a savepoint stays until the transaction ends or is rolled back to an earlier one.
+    """
+    current: dict[Any, int] = {}
+    savepoints: dict[Any, list[str]] = defaultdict(list)
     number = 0
     for record in records:
-        alias, sql = record["alias"], record["sql"]
+        # Threads of a request have connections of their own.
+        session, sql = (record["alias"], record["session_id"]), record["sql"]
         begins = ends = False
         if record["kind"] == "transaction":
             if _BEGIN.match(sql):
                 begins = True
-            elif _SAVEPOINT.match(sql):
-                depth[alias] += 1
-            elif _ROLLBACK_TO.match(sql):
-                depth[alias] = max(0, depth[alias] - 1)
+            elif savepoint := _SAVEPOINT.match(sql):
+                savepoints[session].append(savepoint["name"])
+            elif rollback := _ROLLBACK_TO.match(sql):
+                if rollback["name"] in savepoints[session]:
+                    del savepoints[session][savepoints[session].index(rollback["name"]) :]
             elif _END.match(sql):
                 ends = True
-        if (begins or record["in_transaction"]) and alias not in current:
+        if (begins or record["in_transaction"]) and session not in current:
             number += 1
-            current[alias] = number
+            current[session] = number
             begins = True
-        record["transaction"] = current.get(alias)
-        record["savepoints"] = depth[alias]
+        record["transaction"] = current.get(session)
+        record["savepoints"] = len(savepoints[session])
         record["begins"], record["ends"] = begins, ends
         if ends or (record["kind"] != "transaction" and not record["in_transaction"]):
-            if not ends and alias in current:
+            if not ends and session in current:
                 record["transaction"] = None
-            current.pop(alias, None)
-            depth[alias] = 0
+            current.pop(session, None)
+            savepoints[session].clear()
 
 
 def _note_isolation(records: Iterable[Record]) -> None:
@@ -174,7 +179,8 @@ def _groups(records: Iterable[Record]) -> list[Record]:
                 "first": members[0]["id"],
                 "places": places[:3],
                 "advice": _advice(members[0]["sql"], duplicates == len(members) - 1) if reads else "",
-                "colour": COLOURS[(number - 1) % len(COLOURS)],
+                # From the other end than those of the aliases.
+                "colour": COLOURS[-number % len(COLOURS)],
             }
         )
     return sorted(groups, key=lambda group: (not group["n_plus_one"], -group["duration_ms"]))

@@ -60,7 +60,7 @@ def test_groups_transactions_and_savepoints(site: Site) -> None:
     assert "none (autocommit)" in text(found["1"])
     for identifier in "234567":
         assert "no. 1" in text(found[identifier])
-    assert "1 savepoint deep" in text(found["5"])
+    assert "1 savepoint set" in text(found["5"])
     assert "none (autocommit)" in text(found["8"])
 
 
