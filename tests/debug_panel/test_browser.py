@@ -183,6 +183,23 @@ def test_zoom_and_search(page: Page) -> None:
     page.becomes(lambda: page.count(".sp-found"), 1)
 
 
+def test_a_large_plan_is_moved_by_dragging(page: Page) -> None:
+    page.open_plan()
+    page.click('[data-mssql-zoom="full"]')
+    canvas = page.element("[data-mssql-canvas]")
+    page.script("one('[data-mssql-canvas]').scrollLeft = 100")
+
+    def dragged() -> bool:
+        # By the lower left corner, where no operator is.
+        ActionChains(page.driver).move_to_element_with_offset(
+            canvas, 30 - canvas.size["width"] // 2, canvas.size["height"] // 2 - 30
+        ).click_and_hold().move_by_offset(60, 0).release().perform()
+        return True
+
+    page.wait(dragged, "drag")
+    page.becomes(lambda: page.script("return one('[data-mssql-canvas]').scrollLeft"), 40)
+
+
 def test_tabs_lead_to_findings_indexes_and_xml(page: Page) -> None:
     page.open_plan()
 
@@ -273,6 +290,44 @@ def test_two_plans_are_compared(page: Page) -> None:
 def test_a_refusal_says_what_to_grant(page: Page) -> None:
     page.open_plan(3)
     page.says("[data-mssql-failure]", "GRANT SHOWPLAN")
+
+
+HELD = """
+const real = window.fetch;
+window.fetch = (...request) => {
+    window.fetch = real;
+    return new Promise((answer) => { window.release = () => answer(real(...request)); });
+};
+"""
+
+
+def test_a_late_answer_does_not_cover_a_newer_one(page: Page) -> None:
+    page.script(HELD)
+    first = '[data-mssql-statement="1"] form[data-mssql-plan]'
+    page.click(f"{first} button")
+    page.wait(lambda: page.script("return Boolean(window.release)"), "the first request")
+    page.open_plan(8)
+    page.script("window.release()")
+    page.wait(lambda: page.attribute(first, "aria-busy") is None, "the first answer")
+    assert page.text("#djDebugWindow h3") == "Plan of statement 8"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "shown"),
+    [
+        (400, "Invalid signature", "Invalid signature"),
+        (500, "Traceback (most recent call last): …", "500 Server on fire"),
+    ],
+)
+def test_a_failure_is_told_in_one_line(page: Page, status: int, body: str, shown: str) -> None:
+    page.script(
+        "const [body, status] = arguments;"
+        "window.fetch = async () => new Response(body, {status, statusText: 'Server on fire'})",
+        body,
+        status,
+    )
+    page.click('[data-mssql-statement="1"] form[data-mssql-plan] button')
+    page.becomes(lambda: page.text("#djDebugWindow h3"), shown)
 
 
 def test_the_switch_lasts_for_the_next_requests(page: Page) -> None:

@@ -100,6 +100,8 @@ function jump(button) {
 
 // --- the plan ---------------------------------------------------------------------------------------------------
 
+let questions = 0;
+
 async function openWindow(form, event, djDebug) {
     event.preventDefault();
     const button = form.querySelector("button");
@@ -108,7 +110,9 @@ async function openWindow(form, event, djDebug) {
     }
     button.disabled = true;
     form.setAttribute("aria-busy", "true");
+    const question = ++questions;
     const shown = djDebug.querySelector("#djDebugWindow");
+    let open;
     try {
         const response = await fetch(form.action, {
             method: "POST",
@@ -117,15 +121,23 @@ async function openWindow(form, event, djDebug) {
             headers: { Accept: "application/json" },
         });
         if (!response.ok) {
-            throw new Error((await response.text()) || response.statusText);
+            throw new Error(await refusal(response));
         }
-        shown.innerHTML = (await response.json()).content;
+        const { content } = await response.json();
+        open = () => {
+            shown.innerHTML = content;
+        };
     } catch (error) {
-        shown.replaceChildren(failure(error.message));
+        open = () => shown.replaceChildren(failure(error.message));
     } finally {
         button.disabled = false;
         form.removeAttribute("aria-busy");
     }
+    // The answer to a later click may have come before.
+    if (question !== questions) {
+        return;
+    }
+    open();
     shown.classList.remove("djdt-hidden");
     loadStyles(djDebug);
     (shown.querySelector(".mp-tab") ?? shown.querySelector(".djDebugClose"))?.focus();
@@ -133,6 +145,12 @@ async function openWindow(form, event, djDebug) {
     if (canvas) {
         begin(canvas);
     }
+}
+
+// The panel refuses in one sentence; anything else that goes wrong answers with a page of its own.
+async function refusal(response) {
+    const reason = response.status === 400 ? await response.text() : "";
+    return reason || `${response.status} ${response.statusText}`;
 }
 
 function failure(message) {
@@ -202,10 +220,13 @@ function choose(operator) {
 function goTo(button) {
     const view = button.closest("[data-mssql-plan-view]");
     view.querySelector("#mp-tab-plan").checked = true;
+    // Of a very large plan not every operator is drawn.
     const operator = view.querySelector(`[data-mssql-operator="${button.dataset.mssqlGoto}"]`);
-    operator.scrollIntoView({ block: "center", inline: "center" });
-    operator.focus();
-    choose(operator);
+    if (operator) {
+        operator.scrollIntoView({ block: "center", inline: "center" });
+        operator.focus();
+        choose(operator);
+    }
 }
 
 function find(input) {
@@ -247,13 +268,16 @@ function drag(canvas, event) {
         canvas.scrollLeft = start.left - (to.clientX - start.x);
         canvas.scrollTop = start.top - (to.clientY - start.y);
     };
+    const held = new AbortController();
     const end = () => {
         canvas.classList.remove("mp-dragged");
-        window.removeEventListener("pointermove", move);
+        held.abort();
     };
     canvas.classList.add("mp-dragged");
-    window.addEventListener("pointermove", move);
-    window.addEventListener("pointerup", end, { once: true });
+    window.addEventListener("pointermove", move, { signal: held.signal });
+    window.addEventListener("pointerup", end, { signal: held.signal });
+    // The browser takes a touch over when it scrolls by itself.
+    window.addEventListener("pointercancel", end, { signal: held.signal });
 }
 
 async function copy(button) {
