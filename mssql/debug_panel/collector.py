@@ -31,11 +31,12 @@ class Collector:
     actual_plans: bool = False
     statements: list[dict[str, Any]] = field(default_factory=list)
     retries: list[dict[str, Any]] = field(default_factory=list)
+    plans: dict[str, str] = field(default_factory=dict)
+    """Showplan XML by statement id."""
     dropped: int = 0
     started_ns: int = field(default_factory=time.time_ns)
     _ids: count[int] = field(default_factory=lambda: count(1))
     _open: WeakKeyDictionary[Statement, dict[str, Any]] = field(default_factory=WeakKeyDictionary)
-    _plans: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         """Collect what runs from here on in this context."""
@@ -72,7 +73,7 @@ class Collector:
         record = self._open.get(statement)
         if record is not None and statement.plan is not None:
             record["plan_source"] = statement.plan.source
-            self._plans[record["id"]] = statement.plan.xml
+            self.plans[record["id"]] = statement.plan.xml
 
     def add_retry(self, retry: Retry, connection: ConnectionInfo) -> None:
         """Note that something failed and is tried again after a while."""
@@ -87,11 +88,6 @@ class Collector:
             }
         )
 
-    @property
-    def plans(self) -> dict[str, str]:
-        """Showplan XML by statement id."""
-        return self._plans
-
 
 class CollectingObserver(Observer):
     """Hands each statement to the collector of the context it runs in."""
@@ -100,15 +96,15 @@ class CollectingObserver(Observer):
         collector = _current.get()
         if collector is not None:
             collector.add(statement)
-            for deadlocks in _own_deadlock_observer(statement):
-                deadlocks.end(statement)
+            if _is_deadlock_unseen(statement):
+                DeadlockObserver(InstrumentationConfig(), statement.connection).end(statement)
 
     def fetch_failed(self, statement: Statement) -> None:
         collector = _current.get()
         if collector is not None:
             collector.note_error(statement)
-            for deadlocks in _own_deadlock_observer(statement):
-                deadlocks.fetch_failed(statement)
+            if _is_deadlock_unseen(statement):
+                DeadlockObserver(InstrumentationConfig(), statement.connection).fetch_failed(statement)
 
     def close(self, statement: Statement) -> None:
         collector = _current.get()
@@ -133,11 +129,15 @@ class CollectingObserver(Observer):
 observer = CollectingObserver()
 
 
-def _own_deadlock_observer(statement: Statement) -> list[DeadlockObserver]:
-    """One, where the alias doesn't look for deadlock graphs by itself; it returns at once for anything else."""
-    if any(isinstance(other, DeadlockObserver) for other in statement.observers):
-        return []
-    return [DeadlockObserver(InstrumentationConfig(), statement.connection)]
+def _is_deadlock_unseen(statement: Statement) -> bool:
+    """Whether it fell to a deadlock on an alias that doesn't look for the graphs by itself."""
+    return _is_deadlock(statement) and not any(
+        isinstance(other, DeadlockObserver) for other in statement.observers
+    )
+
+
+def _is_deadlock(statement: Statement) -> bool:
+    return statement.error is not None and statement.error.error_class is ErrorClass.DEADLOCK
 
 
 def _record(statement: Statement, identifier: str, origin_ns: int) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def _error(statement: Statement) -> dict[str, Any]:
     return {
         "number": error.number if error else None,
         "class": error.error_class.value.replace("_", " ") if error else "",
-        "deadlock": error is not None and error.error_class is ErrorClass.DEADLOCK,
+        "deadlock": _is_deadlock(statement),
         "message": error.message if error else str(statement.exception),
     }
 

@@ -110,10 +110,12 @@ class SQLServerPanel(Panel):
     @property
     def content(self) -> str:
         stats = self.get_stats()
+        groups = {group["number"]: group for group in stats.get("groups", ())}
         statements = []
         for record in stats.get("statements", ()):
             # A copy: the content may be rendered more than once from the same stats.
             item = {**record, "formatted": format_sql(record["sql"])}
+            item["similar"] = groups.get(record.get("group"))
             item["signed"] = sign(self.toolbar.request_id, record["id"])
             statements.append(item)
         return render_to_string(

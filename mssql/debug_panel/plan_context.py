@@ -162,7 +162,7 @@ def _operator(operator: Operator, position: int, total_cost: float) -> Context:
                 number(counter.executions),
                 milliseconds(counter.elapsed_ms),
             )
-            for counter in operator.counters
+            for counter in sorted(operator.counters, key=lambda counter: counter.thread)
         ]
         if len(operator.counters) > 1
         else [],
