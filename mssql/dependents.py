@@ -23,6 +23,11 @@ class Dependent:
     create: str
     columns: tuple[str, ...] = ()
 
+    def belongs_to(self, *columns: str) -> bool:
+        """Say whether it is made of one of these columns. The catalog may write a name in other letters than a model
+        does: most databases do not tell them apart."""
+        return not {name.lower() for name in columns}.isdisjoint(map(str.lower, self.columns))
+
 
 STANDS_IN_THE_WAY_OF_GROWTH = frozenset({"primary key", "foreign key", "computed column"})
 """Kinds that hold a column fast even when it is only to take longer values."""
@@ -73,30 +78,30 @@ class TableDependents:
     def of_column(self, column: str) -> list[Dependent]:
         """Return the objects that depend on a column, in the order in which they can be dropped."""
         computed = self._computed_from(column)
-        columns = {column, *(dependent.name for dependent in computed)}
+        columns = [column, *(dependent.name for dependent in computed)]
         keys = [
             dependent
             for dependent in self.indexes()
-            if columns & set(dependent.columns) or any(mentions(dependent.create, name) for name in columns)
+            if dependent.belongs_to(*columns) or any(mentions(dependent.create, name) for name in columns)
         ]
         return [
-            *(key for key in self.foreign_keys() if column in key.columns),
+            *(key for key in self.foreign_keys() if key.belongs_to(column)),
             *(check for check in self.checks() if mentions(check.create, column)),
             *keys,
             *computed,
-            *(default for default in self.defaults() if column in default.columns),
+            *(default for default in self.defaults() if default.belongs_to(column)),
         ]
 
     def bound_to_name(self, column: str) -> list[Dependent]:
         """Return the objects whose text names a column, which a rename has to write anew."""
         computed = self._computed_from(column)
-        names = {dependent.name for dependent in computed}
+        names = [dependent.name for dependent in computed]
         return [
             *(check for check in self.checks() if mentions(check.create, column)),
             *(
                 index
                 for index in self.indexes()
-                if names & set(index.columns) or mentions(index.create.partition(" WHERE ")[2], column)
+                if index.belongs_to(*names) or mentions(index.create.partition(" WHERE ")[2], column)
             ),
             *computed,
         ]

@@ -27,6 +27,7 @@ LEFT JOIN sys.extended_properties AS ep
     ON ep.class = 1 AND ep.major_id = o.object_id AND ep.minor_id = 0 AND ep.name = 'MS_Description'
 WHERE o.type IN ('U', 'V') AND o.is_ms_shipped = 0"""
 
+# An alias type goes by what it stands for; 240 is what geography, geometry and hierarchyid have in common.
 _COLUMNS = """\
 SELECT c.name, t.name, c.max_length, c.[precision], c.scale, c.is_nullable, c.is_identity, c.collation_name,
     d.definition, cc.definition, cc.is_persisted, CONVERT(nvarchar(max), ep.value),
@@ -36,7 +37,8 @@ SELECT c.name, t.name, c.max_length, c.[precision], c.scale, c.is_nullable, c.is
         WHERE k.parent_object_id = c.object_id AND LOWER(k.definition) LIKE N'%%isjson([[]' + LOWER(c.name) + N']%%'
     ) THEN 1 ELSE 0 END
 FROM sys.columns AS c
-JOIN sys.types AS t ON t.user_type_id = c.system_type_id AND t.system_type_id = c.system_type_id
+JOIN sys.types AS t
+    ON t.user_type_id = CASE WHEN c.system_type_id = 240 THEN c.user_type_id ELSE c.system_type_id END
 LEFT JOIN sys.default_constraints AS d ON d.object_id = c.default_object_id
 LEFT JOIN sys.computed_columns AS cc ON cc.object_id = c.object_id AND cc.column_id = c.column_id
 LEFT JOIN sys.extended_properties AS ep

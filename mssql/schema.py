@@ -224,7 +224,7 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
 
     def _existing_default(self, table: str, column: str) -> str | None:
         for default in self._dependents(self.quote_name(table)).defaults():
-            if column in default.columns:
+            if default.belongs_to(column):
                 return default.name
         return None
 
@@ -371,21 +371,27 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         _, name = self.connection.ops.split_table_name(model._meta.db_table)
         dependents = self._dependents(table)
         triggers = self._fetch(
-            "SELECT m.definition FROM sys.triggers AS t JOIN sys.sql_modules AS m ON m.object_id = t.object_id "
+            "SELECT m.definition, t.name, t.is_disabled FROM sys.triggers AS t "
+            "JOIN sys.sql_modules AS m ON m.object_id = t.object_id "
             "WHERE t.parent_id = OBJECT_ID(%s)",
             [table],
         )
+        comments = self._comments(model._meta.db_table)
         set_aside = dependents.of_table()
         columns, copied = [], []
         for column in self.connection.introspection.get_columns(self._fetch, table):
             if column.computed:
-                columns.append(f"{self._bracket(column.name)} AS {column.computed}")
+                persisted = " PERSISTED" + (" NOT NULL" if not column.is_nullable else "")
+                columns.append(
+                    f"{self._bracket(column.name)} AS {column.computed}{persisted if column.is_persisted else ''}"
+                )
                 continue
             definition = f"{self._bracket(column.name)} {column.declaration}"
             if identity if column.name.lower() == changed.lower() else column.is_identity:
                 definition += " IDENTITY (1, 1)"
             columns.append(definition + (" NULL" if column.is_nullable else " NOT NULL"))
-            copied.append(self._bracket(column.name))
+            if column.type_name != "timestamp":  # The server fills a rowversion in by itself (error 273).
+                copied.append(self._bracket(column.name))
         new_name = f"new__{name}"[:128]
         new_table = table[: -len(self._bracket(name))] + self._bracket(new_name)
         has_identity = any("IDENTITY (1, 1)" in column for column in columns)
@@ -401,8 +407,26 @@ class DatabaseSchemaEditor(BaseDatabaseSchemaEditor):
         super().execute(f"EXEC sp_rename {self._text(new_table)}, {self._text(name)}", None)
         for dependent in reversed(set_aside):
             super().execute(dependent.create, None)
-        for (definition,) in triggers:
+        for definition, trigger, is_disabled in triggers:
             super().execute(definition, None)
+            if is_disabled:
+                super().execute(f"ALTER TABLE {table} DISABLE TRIGGER {self._bracket(trigger)}", None)
+        for comment in comments:
+            super().execute(comment, None)
+
+    def _comments(self, table: str) -> list[str]:
+        """Return the statements that comment a table and its columns as they are commented now."""
+        columns = self.connection.introspection.get_columns(self._fetch, self.quote_name(table))
+        remarks = [(column.name, column.comment) for column in columns if column.comment]
+        own = self._fetch(
+            "SELECT CONVERT(nvarchar(max), value) FROM sys.extended_properties "
+            "WHERE class = 1 AND name = N'MS_Description' AND major_id = OBJECT_ID(%s) AND minor_id = 0",
+            [self.quote_name(table)],
+        )
+        return [
+            *(self._comment_statement(table, None, comment) for (comment,) in own),
+            *(self._comment_statement(table, name, comment) for name, comment in remarks),
+        ]
 
     # Keys and indexes
 

@@ -90,6 +90,21 @@ class TestAlterColumn:
         with pytest.raises(IntegrityError):
             pony.objects.create(name="b", weight=-1)
 
+    def test_the_catalog_may_write_a_name_in_other_letters(self) -> None:
+        class Bridle(models.Model):
+            size = models.IntegerField(unique=True, db_index=True)
+
+            class Meta:
+                app_label = "backend"
+
+        run(
+            "CREATE TABLE [backend_bridle] ([ID] bigint IDENTITY PRIMARY KEY, "
+            "[Size] int NOT NULL UNIQUE DEFAULT 3 CHECK ([Size] > 0))"
+        )
+        alter(Bridle, "size", models.BigIntegerField(unique=True))
+        assert columns("backend_bridle")["Size"].type_code == "bigint"
+        assert columns("backend_bridle")["Size"].default == "3"
+
     def test_more_room_needs_one_statement(self, pony: Any) -> None:
         with CaptureQueriesContext(connection) as queries:
             alter(pony, "name", models.CharField(max_length=40, db_index=True))
@@ -168,6 +183,38 @@ class TestIdentity:
         assert run("SELECT [key] FROM [backend_rider] ORDER BY [key]") == [(5,), (6,)]
         with pytest.raises(IntegrityError):
             run("INSERT INTO [backend_saddle] ([rider_id]) VALUES (99)")
+
+    def test_what_else_a_table_has_outlives_the_change(self) -> None:
+        class Foal(models.Model):
+            key = models.IntegerField(primary_key=True, db_comment="its number")
+            weight = models.FloatField()
+            half = models.GeneratedField(
+                expression=models.F("weight") / 2, output_field=models.FloatField(), db_persist=True
+            )
+
+            class Meta:
+                app_label = "backend"
+                db_table_comment = "young horses"
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Foal)
+        run("ALTER TABLE [backend_foal] ADD [version] rowversion")
+        run("INSERT INTO [backend_foal] ([key], [weight]) VALUES (5, 3)")
+        for name in ("foal_off", "foal_on"):
+            run(f"CREATE TRIGGER [{name}] ON [backend_foal] AFTER UPDATE AS BEGIN PRINT 'neigh' END")
+        run("ALTER TABLE [backend_foal] DISABLE TRIGGER [foal_off]")
+        alter(Foal, "key", models.AutoField(primary_key=True, db_comment="its number"))
+        assert run("SELECT [key], [weight], [half] FROM [backend_foal]") == [(5, 3.0, 1.5)]
+        assert columns("backend_foal")["key"].comment == "its number"
+        assert run("SELECT is_persisted FROM sys.computed_columns WHERE name = 'half'") == [(True,)]
+        assert columns("backend_foal")["version"].type_code == "timestamp"
+        assert run("SELECT name, is_disabled FROM sys.triggers WHERE name LIKE 'foal%' ORDER BY name") == [
+            ("foal_off", True),
+            ("foal_on", False),
+        ]
+        with connection.cursor() as cursor:
+            tables = {table.name: table.comment for table in connection.introspection.get_table_list(cursor)}
+        assert tables["backend_foal"] == "young horses"
 
     def test_an_autofield_becomes_an_integer(self) -> None:
         class Stable(models.Model):
