@@ -6,6 +6,7 @@ schema: https://schemas.microsoft.com/sqlserver/2004/07/showplan/
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -33,6 +34,10 @@ _SIMPLE_COST = 0.01
 _MISSING_INDEX_LEAST_ROWS = 500
 _MISSING_INDEX_MOST_ROWS = 200_000
 _MISSING_INDEX_LEAST_IMPACT = 10.0
+
+# A plan waits for no transaction of others, and less than the 200 ms after which PostgreSQL looks who is to be the
+# victim of a deadlock. A vacuum in the background gives way to who has waited for deadlock_timeout.
+_HARDLY_WAITING = ("SET LOCAL lock_timeout = 150", "SET LOCAL deadlock_timeout = 10")
 
 # Never analysed, or changed by more than SQL Server's threshold since.
 _STALE_STATISTICS = """
@@ -100,14 +105,19 @@ class Showplan:
         https://learn.microsoft.com/sql/relational-databases/statistics/statistics
         """
         link = self._session.link
+        analysed = False
         for table in dict.fromkeys(tables):
             rows = link.rows(_STALE_STATISTICS, (table,))
             if rows:
-                try:
-                    link.script(["SET LOCAL lock_timeout = 50", f"ANALYZE {rows[0][0]}"])
-                except PostgresError:
-                    # Somebody alters the table; the plan is made with what is known.
-                    continue
+                # Somebody may be altering the table: then the plan is made with what is known.
+                with contextlib.suppress(PostgresError):
+                    link.script(
+                        [*_HARDLY_WAITING, f"ANALYZE {rows[0][0]}", "SET LOCAL deadlock_timeout = DEFAULT"]
+                    )
+                    analysed = True
+        if analysed and self._session.transaction.count:
+            # What is LOCAL lasts as long as the user's transaction.
+            self._session.apply_lock_timeout()
 
     def _explain(self, statement: PlannedStatement, *options: str) -> dict[str, Any]:
         words = ", ".join(("VERBOSE", "FORMAT JSON", *options))
@@ -217,10 +227,7 @@ class Showplan:
             session.link.savepoint("missing_index")
             try:
                 session.link.script(
-                    [
-                        "SET LOCAL lock_timeout = 50",
-                        f"CREATE INDEX standin_missing_index ON {target} ({columns})",
-                    ]
+                    [*_HARDLY_WAITING, f"CREATE INDEX standin_missing_index ON {target} ({columns})"]
                 )
                 better = self._explain(statement, "GENERIC_PLAN")["Plan"]
             finally:

@@ -177,6 +177,18 @@ def test_a_missing_index_is_one_that_helps(client: Client) -> None:
     client.events("DROP INDEX ix_status ON [order]")
 
 
+@pytest.mark.parametrize("timeout", ["-1", "5000"])
+def test_a_plan_in_a_transaction_leaves_its_lock_timeout(client: Client, timeout: str) -> None:
+    """Statistics are made beside the plan, without waiting for others; what follows waits as the session says."""
+    client.events(f"SET LOCK_TIMEOUT {timeout}; BEGIN TRANSACTION; CREATE TABLE fresh (a int)")
+    client.events("INSERT INTO fresh SELECT value FROM GENERATE_SERIES(1, 2000)")
+    before = client.session.link.rows("SHOW lock_timeout")
+    actual(client, "SELECT a FROM fresh WHERE a = 7")
+    assert client.session.link.rows("SHOW lock_timeout") == before
+    assert client.session.link.rows("SHOW deadlock_timeout") == [("200ms",)]
+    client.events("ROLLBACK; SET LOCK_TIMEOUT -1")
+
+
 def test_showplan_is_ignored_by_rpc(client: Client) -> None:
     client.events("SET SHOWPLAN_XML ON")
     events = list(client.session.execute("SELECT @p AS a", (Parameter("@p", SqlType("int"), 3),), rpc=True))
