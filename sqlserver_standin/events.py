@@ -7,7 +7,7 @@ smalldatetime), aware datetime with a fixed offset (datetimeoffset), uuid.UUID (
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlserver_standin.types import SqlType
@@ -71,6 +71,12 @@ class SqlError(Exception):
     state: int = 1
     line: int = 1
     procedure: str = ""
+    uncompiled: int | None = field(default=None, repr=False, compare=False)
+    """The engine's: how deep the scope is nested that could not be compiled because of it."""
+    placed: bool = field(default=False, repr=False, compare=False)
+    """The engine's: its line is that of the statement that failed."""
+    ends_batch: bool = field(default=False, repr=False, compare=False)
+    """The engine's: it ends the scopes around the one that it has ended."""
 
 
 @dataclass(frozen=True, slots=True)

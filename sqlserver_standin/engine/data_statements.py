@@ -57,7 +57,7 @@ class DataStatements:
             return
         if session.options.implicit_transactions and not session.transaction.count:
             yield from session.begin(None)
-        translation = session.translator.statement(statement.node, self._evaluator.context(frame))
+        translation = self._evaluator.statement(statement.node, frame)
         if not session.is_sysadmin:
             self._check_permissions(statement, translation)
         if session.options.statistics_xml:
@@ -395,7 +395,7 @@ class DataStatements:
                 (tuple(ast.Variable(name) for name in names),),
                 text=f"{statement.node.text} VALUES ({', '.join(names)})",
             )
-            translation = session.translator.statement(node, self._evaluator.context(inner))
+            translation = self._evaluator.statement(node, inner)
             self._evaluator.run(translation, inner)
         session.row_count = len(rows)
         yield Done(None if session.options.nocount else len(rows), "insert")

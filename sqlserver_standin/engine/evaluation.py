@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlserver_standin.engine import values
+from sqlserver_standin.engine.binding import fails_to_compile
 from sqlserver_standin.engine.frame import Frame
 from sqlserver_standin.errors import sql_error
+from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.translate import Translation
 from sqlserver_standin.types import MAX, SqlType
@@ -28,12 +30,32 @@ class Evaluator:
     def context(self, frame: Frame) -> Any:
         return self._session.context(frame.types, frame.tables)
 
+    def statement(self, node: ast.Statement, frame: Frame) -> Translation:
+        """The translation of a data statement."""
+        try:
+            return self._session.translator.statement(node, self.context(frame))
+        except SqlError as error:
+            fails_to_compile(error, self._session.nesting)
+            raise
+
+    def predicate(self, condition: ast.Condition, frame: Frame) -> Translation:
+        """The translation of a condition outside a query."""
+        try:
+            return self._session.translator.predicate(condition, self.context(frame))
+        except SqlError as error:
+            fails_to_compile(error, self._session.nesting)
+            raise
+
     def scalar(self, expression: ast.Expression, frame: Frame, target: SqlType | None = None) -> Any:
         """The value of an expression outside a query."""
         constant = _constant(expression, target)
         if constant is not None:
             return constant[0]
-        translation = self._session.translator.scalar(expression, self.context(frame), target)
+        try:
+            translation = self._session.translator.scalar(expression, self.context(frame), target)
+        except SqlError as error:
+            fails_to_compile(error, self._session.nesting)
+            raise
         result = self.run(translation, frame)
         return values.decode_one(
             self._session.link.transformer, result, target or translation.columns[0].type

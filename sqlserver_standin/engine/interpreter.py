@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine import values
 from sqlserver_standin.engine.batch import BatchParser, parse_batch
+from sqlserver_standin.engine.binding import bind, fails_to_compile
 from sqlserver_standin.engine.catalog import Table
 from sqlserver_standin.engine.data_statements import DataStatements
 from sqlserver_standin.engine.definition_statements import DEFINITIONS, DefinitionStatements
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 MOST_NESTING = 32
+CANCELLED = 3617
 
 
 class BreakLoop(Exception):
@@ -63,7 +65,8 @@ class Interpreter:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._try_depth = 0
+        self._tries: list[int] = []
+        """How deep the scopes are nested in which a TRY is open, outermost first."""
         self._evaluator = Evaluator(session)
         self.plans = StatementPlans(session, self._evaluator)
         data = DataStatements(session, self._evaluator, self.plans, self)
@@ -103,6 +106,7 @@ class Interpreter:
 
     def run_batch(self, statements: Sequence[st.Statement], frame: Frame) -> Iterator[Event]:
         """All statements; RETURN ends the batch."""
+        bind(self._session, statements, frame)
         try:
             for statement in statements:
                 yield from self.run(statement, frame)
@@ -134,7 +138,7 @@ class Interpreter:
             failure.line = statement.line
             yield from self._failed(failure, statement, frame)
         except SqlError as error:
-            if not getattr(error, "_placed", False):
+            if not error.placed:
                 error.line = max(error.line, statement.line)
             yield from self._failed(error, statement, frame)
         else:
@@ -174,39 +178,52 @@ class Interpreter:
         yield from (*final, *message) if answered_rows else (*message, *final)
 
     def _failed(self, error: SqlError, statement: st.Statement, frame: Frame) -> Iterator[Event]:
+        """Yield an error after which the batch goes on; raise one that is caught or ends the batch.
+
+        https://learn.microsoft.com/sql/t-sql/statements/set-xact-abort-transact-sql
+        """
         session = self._session
-        error._placed = True  # type: ignore[attr-defined]
+        options = session.options
+        error.placed = True
         if frame.procedure and not error.procedure:
             error.procedure = frame.procedure
         session.last_error = error.number
         session.row_count = 0
         reported = session.take_reported()
-        caught = self._try_depth > 0 and error.number != 3617
-        options = session.options
-        if isinstance(statement, (st.Throw,)):
-            ends_batch = True
-            ends_transaction = options.xact_abort
-        else:
-            raised = isinstance(statement, st.RaisError)
-            ends_transaction = error.number in ENDS_TRANSACTION or (options.xact_abort and not raised)
-            ends_batch = ends_transaction or error.number in ENDS_BATCH or error.severity >= 20
-        if isinstance(statement, (st.Execute, st.ExecuteString)) and getattr(error, "_ends", False):
-            ends_batch = True
-        if caught:
+        cancelled = error.number == CANCELLED
+        raised = isinstance(statement, st.RaisError)
+        ends_transaction = options.xact_abort and not raised
+        if not isinstance(statement, st.Throw):
+            ends_transaction = ends_transaction or error.number in ENDS_TRANSACTION
+        if not cancelled and any(self._catches(error, nesting) for nesting in self._tries):
             if ends_transaction and session.transaction.count:
                 session.doom()
                 if error.number == 1205:
                     session.release_locks_of_victim()
             raise error
         yield from reported
-        if ends_transaction and error.number != 3617 and error.severity < 20:
+        if ends_transaction and not cancelled and error.severity < 20:
             yield from session.roll_back_after_error()
-        if ends_batch or error.number == 3617:
-            error._ends = True  # type: ignore[attr-defined]
+        if error.uncompiled == session.nesting and not ends_transaction:
+            # It ends its own scope; the caller goes on.
+            raise error
+        error.ends_batch = error.ends_batch or (
+            ends_transaction
+            or cancelled
+            or error.severity >= 20
+            or isinstance(statement, st.Throw)
+            or (error.number in ENDS_BATCH and error.uncompiled is None)
+        )
+        if error.ends_batch:
             raise error
         yield error
         if error.number in TERMINATES_STATEMENT and st.verb(statement) != "SELECT":
             yield Message(3621, text(3621), line=error.line, procedure=error.procedure)
+
+    @staticmethod
+    def _catches(error: SqlError, nesting: int) -> bool:
+        """Whether a TRY in a scope that is nested so deep sees the error."""
+        return error.uncompiled is None or nesting < error.uncompiled
 
     # -- control of flow -------------------------------------------------------------------------------------
 
@@ -237,7 +254,7 @@ class Interpreter:
     ) -> Generator[Event, None, bool | None]:
         """Whether it holds; None when it failed."""
         try:
-            translation = self._session.translator.predicate(condition, self._evaluator.context(frame))
+            translation = self._evaluator.predicate(condition, frame)
             result = self._evaluator.run(translation, frame)
             return bool(values.decode_one(self._session.link.transformer, result, SqlType("bit")))
         except PostgresError as error:
@@ -262,17 +279,19 @@ class Interpreter:
 
     def _try_catch(self, statement: st.TryCatch, frame: Frame) -> Iterator[Event]:
         session = self._session
-        self._try_depth += 1
+        self._tries.append(session.nesting)
         try:
             for inner in statement.body.statements:
                 yield from self.run(inner, frame)
             return
         except SqlError as error:
-            if error.number == 3617 or error.severity >= 20:
+            if error.number == CANCELLED or error.severity >= 20:
+                raise
+            if not self._catches(error, session.nesting):
                 raise
             caught = error
         finally:
-            self._try_depth -= 1
+            self._tries.pop()
         session.errors.append(caught)
         try:
             for inner in statement.handler.statements:
@@ -366,7 +385,11 @@ class Interpreter:
         session.nesting += 1
         database = session.database
         try:
-            statements = yield from self.compile(sql)
+            try:
+                statements = yield from self.compile(sql)
+            except SqlError as error:
+                fails_to_compile(error, session.nesting)
+                raise
             yield from self.run_batch(statements, frame)
         finally:
             session.nesting -= 1
@@ -395,6 +418,7 @@ class Interpreter:
         before = session.transaction.count
         status = 0
         try:
+            bind(session, body, frame)
             for statement in body:
                 yield from self.run(statement, frame)
         except ReturnFromBatch as end:

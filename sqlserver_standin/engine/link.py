@@ -142,6 +142,8 @@ class Link:
     def __init__(self, conninfo: str) -> None:
         self.connection = psycopg.connect(conninfo, autocommit=True)
         self._pg = self.connection.pgconn
+        # Others ask for it, who may come when this connection is closed already.
+        self.backend_pid = self._pg.backend_pid
         self._statements = PreparedStatements(b"p", MOST_PREPARED)
         # The engine's own queries of the catalog, and SAVEPOINT: a change of the schema does not concern them.
         self._lasting = PreparedStatements(b"l", MOST_LASTING)
@@ -159,10 +161,6 @@ class Link:
         self._writable.register(self._pg.socket, select.POLLIN | select.POLLOUT)
         self._cancelling = threading.RLock()
         self._interruptible = True
-
-    @property
-    def backend_pid(self) -> int:
-        return self._pg.backend_pid
 
     def close(self) -> None:
         self.connection.close()

@@ -146,8 +146,9 @@ GROUPS: dict[str, list[tuple[str, list[Any]]]] = {
         ("SELECT name FROM sys.objects WHERE schema_id = SCHEMA_ID('dbo') ORDER BY name",
          [[("a",), ("b",), ("ck_2",), ("df_2",), ("fk_2",), ("p2",), ("pk_2",), ("sq2",), ("tr2",), ("w2",)]]),
         ("EXEC p2; SELECT NEXT VALUE FOR sq2; DROP TRIGGER tr2; DROP VIEW w2", [[(1,)], [(5,)]]),
-        ("EXEC sp_rename N'dbo.a.ix_v', N'ix_2', N'INDEX'; EXEC sp_rename 'a.v', 'value', 'COLUMN'; "
-         "SELECT value FROM a; EXEC sp_rename 'a', 'c'; SELECT value FROM c", [CAUTION, CAUTION, [], CAUTION, []]),
+        ("EXEC sp_rename N'dbo.a.ix_v', N'ix_2', N'INDEX'; EXEC sp_rename 'a.v', 'value', 'COLUMN'",
+         [CAUTION, CAUTION]),
+        ("SELECT value FROM a; EXEC sp_rename 'a', 'c'; SELECT value FROM c", [[], CAUTION, []]),
         ("EXEC sp_rename 'c.nope', 'x', 'COLUMN'", [15248]),
         ("EXEC sp_rename 'c.nope', 'x', 'INDEX'", [15248]),
         ("EXEC sp_rename 'nope', 'x'", [15225]),

@@ -324,3 +324,12 @@ def test_kill_ends_another_session(client: Client) -> None:
     assert client.value("SELECT COUNT(*) FROM account") == 2
     assert answers(client, f"KILL {victim.session.spid}") == [6106]
     victim.session.close()
+
+
+def test_a_session_that_is_about_to_end_disturbs_nobody(client: Client) -> None:
+    leaving = second_session(client)
+    # As in the thread that serves it, between the end of its connection and its being forgotten.
+    leaving.session.link.close()
+    assert client.value("SELECT COUNT(*) FROM sys.dm_exec_requests WHERE session_id = @@SPID") == 1
+    assert answers(client, f"KILL {leaving.session.spid}") == []
+    leaving.session.close()
