@@ -14,6 +14,7 @@ for _database in DATABASES.values():
     _database["OPTIONS"] = {
         "driver": "ODBC Driver 18 for SQL Server",
         "extra_params": "Encrypt=yes;TrustServerCertificate=yes;APP=django-suite-peer",
+        "connection_timeout": 60,
         "return_rows_bulk_insert": True,
     }
 

@@ -19,12 +19,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlserver_standin.releases import DEFAULT_RELEASE, RELEASES
 from tests.django_suite.apps import ALL_APPS
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / "var" / "django-suite"
 RESULTS = CACHE / "results"
-"""A file for each version of Django and app, from the last run of the app; tests/django_suite/report.py reads them."""
+"""A file for each version of Django and app, from the last run of the app; tests/django_suite/report.py reads them.
+Runs on another release of SQL Server, or with native JSON, have folders of their own."""
 STATEMENTS = CACHE / "statements"
 """Likewise the distinct statements that an app's tests were the first of their run to send to the stand-in."""
 
@@ -45,6 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--parallel", default=str(os.cpu_count() or 1), help="processes (default: one per core)"
     )
+    parser.add_argument(
+        "--release",
+        choices=RELEASES,
+        default=DEFAULT_RELEASE,
+        help=f"SQL Server that the stand-in is (default: {DEFAULT_RELEASE})",
+    )
+    parser.add_argument("--native-json", action="store_true", help="json_storage = json (SQL Server 2025)")
     parser.add_argument("--keepdb", action="store_true", help="keep the test databases for the next run")
     parser.add_argument("apps", nargs="*", help="apps or test labels (default: all that use a database)")
     options = parser.parse_args(arguments)
@@ -56,13 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command += [f"--parallel={options.parallel}", *(["--keepdb"] if options.keepdb else []), *labels]
     with tempfile.TemporaryDirectory() as folder:
         outcomes, sent = Path(folder, "outcomes.json"), Path(folder, "statements.jsonl")
-        with server_environment(sent) as server:
+        with server_environment(sent, options.release) as server:
             done = subprocess.run(
                 command,
                 cwd=source / "tests",
                 env=server
                 | {
                     "DJANGO_SUITE_OUTCOMES": str(outcomes),
+                    "DJANGO_SUITE_JSON_STORAGE": "json" if options.native_json else "nvarchar",
                     "PYTHONPATH": os.pathsep.join([str(source), str(ROOT)]),
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "RUNTESTS_NO_COLOR": "1",
@@ -70,11 +80,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 check=False,
                 preexec_fn=_heed_permissions if sys.platform == "linux" else None,
             )
+        run = options.django
+        if options.release != DEFAULT_RELEASE or options.native_json:
+            run += f"-on-{options.release}" + ("-json" if options.native_json else "")
         if outcomes.exists():
-            keep_outcomes(RESULTS / options.django, labels, json.loads(outcomes.read_text(encoding="utf-8")))
+            keep_outcomes(RESULTS / run, labels, json.loads(outcomes.read_text(encoding="utf-8")))
         if sent.exists():
             lines = sent.read_text(encoding="utf-8").splitlines()
-            keep_statements(STATEMENTS / options.django, labels, map(json.loads, lines))
+            keep_statements(STATEMENTS / run, labels, map(json.loads, lines))
     return done.returncode
 
 
@@ -198,7 +211,7 @@ def _dotted(version: Sequence[int]) -> str:
 
 
 @contextmanager
-def server_environment(sent: Path) -> Iterator[dict[str, str]]:
+def server_environment(sent: Path, release: str = DEFAULT_RELEASE) -> Iterator[dict[str, str]]:
     """Give the environment that names the server: as set by the caller, or a stand-in's of our own, which leaves
     the statements that it got in the file."""
     if os.environ.get("MSSQL_HOST"):
@@ -208,7 +221,7 @@ def server_environment(sent: Path) -> Iterator[dict[str, str]]:
     from sqlserver_standin.journal import STATEMENTS_VARIABLE
 
     os.environ[STATEMENTS_VARIABLE] = str(sent)
-    with StandIn() as server:
+    with StandIn(release=release) as server:
         yield dict(os.environ) | {
             "MSSQL_HOST": server.host,
             "MSSQL_PORT": str(server.port),

@@ -16,7 +16,13 @@ def _database(name: str) -> dict[str, Any]:
         "PORT": os.environ.get("MSSQL_PORT", "1433"),
         "USER": os.environ.get("MSSQL_USER", "sa"),
         "PASSWORD": os.environ["MSSQL_PASSWORD"],
-        "OPTIONS": {"encrypt": True, "trust_server_certificate": True, "app_name": "django-suite"},
+        "OPTIONS": {
+            "encrypt": True,
+            "trust_server_certificate": True,
+            "app_name": "django-suite",
+            "connection_timeout": 60,
+            "json_storage": os.environ.get("DJANGO_SUITE_JSON_STORAGE", "nvarchar"),
+        },
     }
 
 
