@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from typing import Any
 from wsgiref.simple_server import WSGIServer
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.servers.basehttp import WSGIRequestHandler
 from django.db import Error as DatabaseError
 
 from sqlserver_standin import StandIn
@@ -113,6 +115,13 @@ def prepare_database() -> None:
         users.objects.create_superuser(ADMIN[0], "admin@example.com", ADMIN[1])
 
 
+class _Handler(WSGIRequestHandler):
+    """Also gives the path as it was sent, as gunicorn and uWSGI do: the request's span takes `url.path` from it."""
+
+    def get_environ(self) -> dict[str, Any]:
+        return {**super().get_environ(), "REQUEST_URI": self.path}
+
+
 class _Server(ThreadingMixIn, WSGIServer):
     """Serves each request in a thread of its own."""
 
@@ -123,10 +132,9 @@ class _Server(ThreadingMixIn, WSGIServer):
 def site(port: int) -> _Server:
     """The site's HTTP server, listening. Raises DemoError when the port is taken."""
     from django.contrib.staticfiles.handlers import StaticFilesHandler
-    from django.core.servers.basehttp import WSGIRequestHandler
 
     try:
-        server = _Server((HOST, port), WSGIRequestHandler, bind_and_activate=True)
+        server = _Server((HOST, port), _Handler, bind_and_activate=True)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
