@@ -40,7 +40,10 @@ settings.configure(
     DATABASES={{"default": {{
         "ENGINE": "mssql", "NAME": "master", "HOST": {host!r}, "PORT": {port!r}, "USER": {user!r},
         "PASSWORD": {password!r}, "CONN_MAX_AGE": 600,
-        "OPTIONS": {{"trust_server_certificate": True, "instrumentation": {{"request_hook": stamp}}}},
+        "OPTIONS": {{
+            "trust_server_certificate": True, "connection_timeout": {patience},
+            "instrumentation": {{"request_hook": stamp}},
+        }},
     }}}},
 )
 django.setup()
@@ -68,23 +71,15 @@ connection.close()
 
 COMMANDS = {
     "gunicorn": [
-        *(
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "shop_site",
-            "--preload",
-            "--workers",
-            "2",
-            "--bind",
-            "127.0.0.1:0",
-        ),
-        *("--timeout", "0", "--graceful-timeout", str(PATIENCE)),
+        *(sys.executable, "-m"),
+        *"gunicorn shop_site --preload --workers 2 --bind 127.0.0.1:0 --timeout 0".split(),
+        *("--graceful-timeout", str(PATIENCE)),
     ],
     "uwsgi": [
-        *("uwsgi", "--module", "shop_site", "--need-app", "--master", "--processes", "2"),
-        *("--http-socket", "127.0.0.1:0", "--home", sys.prefix, "--enable-threads", "--die-on-term"),
-        *("--worker-reload-mercy", str(PATIENCE)),
+        # Of this environment: it has a Python built in, and another's does not have our packages.
+        *(str(Path(sys.executable).with_name("uwsgi")), "--home", sys.prefix),
+        *"--module shop_site --need-app --master --processes 2 --http-socket 127.0.0.1:0".split(),
+        *("--enable-threads", "--die-on-term", "--worker-reload-mercy", str(PATIENCE)),
     ],
 }
 

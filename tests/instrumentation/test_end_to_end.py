@@ -56,6 +56,7 @@ def connect(
             "PASSWORD": server.password,
             "OPTIONS": {
                 "trust_server_certificate": True,
+                "connection_timeout": 60,
                 "instrumentation": unhurried(instrumentation),
                 **options,
             },

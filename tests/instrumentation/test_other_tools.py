@@ -30,7 +30,7 @@ DATABASES = {"default": {
     "HOST": os.environ["MSSQL_HOST"], "PORT": os.environ["MSSQL_PORT"],
     "USER": os.environ["MSSQL_USER"], "PASSWORD": os.environ["MSSQL_PASSWORD"],
     "OPTIONS": {
-        "trust_server_certificate": True,
+        "trust_server_certificate": True, "connection_timeout": 60,
         "instrumentation": {"tracing": {"connect": True, "transactions": True}, "otlp": False},
     },
 }}

@@ -32,7 +32,12 @@ def alias(host: str, instrumentation: object, **options: Any) -> dict[str, Any]:
         "PORT": os.environ["MSSQL_PORT"],
         "USER": os.environ["MSSQL_USER"],
         "PASSWORD": os.environ["MSSQL_PASSWORD"],
-        "OPTIONS": {"trust_server_certificate": True, "instrumentation": instrumentation, **options},
+        "OPTIONS": {
+            "trust_server_certificate": True,
+            "connection_timeout": 60,
+            "instrumentation": instrumentation,
+            **options,
+        },
     }
 
 
