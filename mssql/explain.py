@@ -49,9 +49,9 @@ def take_plan(
         prepared = template(sql)
         sql = prepared.sql
         values, declarations = prepared.bind(params)
+    database = session.info.database
     with connection.wrap_database_errors:
         if not analyze:
-            database = session.info.database
             return plan_source.estimated_plan(
                 session.driver, sql, declare(values, declarations), database=database, lock_timeout=None
             )
@@ -60,6 +60,10 @@ def take_plan(
             if values:
                 cursor.setinputsizes(declarations)
             _results, plans = plan_source.run_with_plan(session.driver, cursor, sql, values)
+        except Exception as error:
+            if plan_source.error_number(error) == plan_source.SHOWPLAN_DENIED:
+                raise plan_source.showplan_denied(database) from error
+            raise
         finally:
             cursor.close()
     if not plans:

@@ -775,6 +775,16 @@ class TestOnAServer:
         actual = json.loads(queryset.explain(format="json", analyze=True))
         assert actual["actual"] is True
 
+    def test_a_login_that_may_not_see_plans_is_told_what_mends_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def denied(*_: Any) -> Any:
+            raise sql_error(262, "SHOWPLAN permission denied in database 'shop'.")
+
+        monkeypatch.setattr(plan_source, "run_with_plan", denied)
+        with pytest.raises(PlanUnavailable, match="GRANT SHOWPLAN"):
+            Author.objects.filter(name="x").explain(analyze=True)
+
     def test_explain_sees_its_own_transaction(self, authors: list[Author]) -> None:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("CREATE TABLE only_here (id int)")
