@@ -46,16 +46,19 @@ LEFT JOIN sys.extended_properties AS ep
 WHERE c.object_id = OBJECT_ID(%s)
 ORDER BY c.column_id"""
 
-_RELATIONS = """\
-SELECT pc.name, rc.name, OBJECT_SCHEMA_NAME(fk.referenced_object_id), OBJECT_NAME(fk.referenced_object_id),
-    fk.delete_referential_action_desc,
-    CASE WHEN OBJECT_SCHEMA_NAME(fk.referenced_object_id) = SCHEMA_NAME() THEN 1 ELSE 0 END
+_FROM_FOREIGN_KEYS = """\
 FROM sys.foreign_keys AS fk
 JOIN sys.foreign_key_columns AS fkc ON fkc.constraint_object_id = fk.object_id
 JOIN sys.columns AS pc ON pc.object_id = fkc.parent_object_id AND pc.column_id = fkc.parent_column_id
 JOIN sys.columns AS rc ON rc.object_id = fkc.referenced_object_id AND rc.column_id = fkc.referenced_column_id
 WHERE fk.parent_object_id = OBJECT_ID(%s)
 ORDER BY fk.object_id, fkc.constraint_column_id"""
+
+_RELATIONS = f"""\
+SELECT pc.name, rc.name, OBJECT_SCHEMA_NAME(fk.referenced_object_id), OBJECT_NAME(fk.referenced_object_id),
+    fk.delete_referential_action_desc,
+    CASE WHEN OBJECT_SCHEMA_NAME(fk.referenced_object_id) = SCHEMA_NAME() THEN 1 ELSE 0 END
+{_FROM_FOREIGN_KEYS}"""
 
 _INDEXES = """\
 SELECT i.name, i.is_primary_key, i.is_unique, i.is_unique_constraint, i.type_desc, i.filter_definition,
@@ -66,15 +69,10 @@ JOIN sys.columns AS c ON c.object_id = ic.object_id AND c.column_id = ic.column_
 WHERE i.object_id = OBJECT_ID(%s) AND i.is_hypothetical = 0
 ORDER BY i.index_id, ic.is_included_column, ic.key_ordinal, ic.index_column_id"""
 
-_FOREIGN_KEYS = """\
+_FOREIGN_KEYS = f"""\
 SELECT fk.name, pc.name, OBJECT_SCHEMA_NAME(fk.referenced_object_id), OBJECT_NAME(fk.referenced_object_id), rc.name,
     CASE WHEN OBJECT_SCHEMA_NAME(fk.referenced_object_id) = SCHEMA_NAME() THEN 1 ELSE 0 END
-FROM sys.foreign_keys AS fk
-JOIN sys.foreign_key_columns AS fkc ON fkc.constraint_object_id = fk.object_id
-JOIN sys.columns AS pc ON pc.object_id = fkc.parent_object_id AND pc.column_id = fkc.parent_column_id
-JOIN sys.columns AS rc ON rc.object_id = fkc.referenced_object_id AND rc.column_id = fkc.referenced_column_id
-WHERE fk.parent_object_id = OBJECT_ID(%s)
-ORDER BY fk.object_id, fkc.constraint_column_id"""
+{_FROM_FOREIGN_KEYS}"""
 
 _CHECKS = """\
 SELECT k.name, k.definition, c.name

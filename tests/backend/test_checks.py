@@ -101,6 +101,11 @@ def test_a_key_on_unlimited_text_is_an_error() -> None:
     assert "nvarchar(max)" in found[0].msg
 
 
+def model(name: str, **fields: Any) -> Any:
+    meta = type("Meta", (), {"app_label": "backend", "db_table": f"cascade_{name}"})
+    return type(name, (models.Model,), {"__module__": __name__, "Meta": meta, **fields})
+
+
 @pytest.mark.skipif(django.VERSION < (6, 1), reason="Database-level on_delete came with Django 6.1.")
 @pytest.mark.django_db(transaction=True)
 class TestCascades:
@@ -131,7 +136,7 @@ class TestCascades:
         self, keys: dict[str, str], refused: set[str], isolated: Any
     ) -> None:
         for name in "ABC":
-            foreign_keys = {
+            fields = {
                 key.split(".")[1]: models.ForeignKey(
                     "self" if key == "A.a" else "B" if key.endswith("b") else "A",
                     getattr(models, on_delete),
@@ -141,8 +146,7 @@ class TestCascades:
                 for key, on_delete in keys.items()
                 if key.startswith(name)
             }
-            meta = type("Meta", (), {"app_label": "backend", "db_table": f"cascade_{name}"})
-            type(name, (models.Model,), {"__module__": __name__, "Meta": meta, **foreign_keys})
+            model(name, **fields)
         found = mssql_checks.check_cascades(isolated.get_app_configs())
         assert {f"{error.obj.model.__name__}.{error.obj.name}" for error in found} == refused
         assert {error.id for error in found} <= {"mssql.E005"}
@@ -159,67 +163,41 @@ class TestCascades:
                     editor.delete_model(isolated.get_model("backend", name))
 
     def test_the_message_names_both_ways(self, isolated: Any) -> None:
-        class Team(models.Model):  # noqa: DJ008
-            class Meta:
-                app_label = "backend"
-
-        class Player(models.Model):  # noqa: DJ008
-            team = models.ForeignKey(Team, models.DB_CASCADE)
-
-            class Meta:
-                app_label = "backend"
-
-        class Goal(models.Model):  # noqa: DJ008
-            player = models.ForeignKey(Player, models.DB_CASCADE)
-            team = models.ForeignKey(Team, models.DB_CASCADE)
-
-            class Meta:
-                app_label = "backend"
-
+        team = model("Team")
+        player = model("Player", team=models.ForeignKey(team, models.DB_CASCADE))
+        model(
+            "Goal",
+            player=models.ForeignKey(player, models.DB_CASCADE),
+            team=models.ForeignKey(team, models.DB_CASCADE),
+        )
         (error,) = mssql_checks.check_cascades(isolated.get_app_configs())
         assert "deleting a backend.Team would reach backend.Goal twice" in error.msg
         assert "by backend.Player.team and backend.Goal.player and by backend.Goal.team" in error.msg
         assert mssql_checks.check_cascades(isolated.get_app_configs(), databases=[]) == []
 
     def test_the_server_deletes_what_depends(self, isolated: Any) -> None:
-        class Box(models.Model):  # noqa: DJ008
-            class Meta:
-                app_label = "backend"
-
-        class Item(models.Model):  # noqa: DJ008
-            box = models.ForeignKey(Box, models.DB_CASCADE)
-
-            class Meta:
-                app_label = "backend"
-
-        class Label(models.Model):  # noqa: DJ008
-            box = models.ForeignKey(Box, models.DB_SET_NULL, null=True)
-
-            class Meta:
-                app_label = "backend"
-
-        class Gift(models.Model):  # noqa: DJ008
-            box = models.ForeignKey(Box, models.DB_SET_DEFAULT, db_default=models.Value(1))
-
-            class Meta:
-                app_label = "backend"
-
+        box_model = model("Box")
+        item_model = model("Item", box=models.ForeignKey(box_model, models.DB_CASCADE))
+        label_model = model("Label", box=models.ForeignKey(box_model, models.DB_SET_NULL, null=True))
+        gift_model = model(
+            "Gift", box=models.ForeignKey(box_model, models.DB_SET_DEFAULT, db_default=models.Value(1))
+        )
         with connection.schema_editor() as editor:
-            for model in (Box, Item, Label, Gift):
-                editor.create_model(model)
+            for each in (box_model, item_model, label_model, gift_model):
+                editor.create_model(each)
         try:
-            default, box = Box.objects.create(), Box.objects.create()
-            Item.objects.create(box=box)
-            label = Label.objects.create(box=box)
-            gift = Gift.objects.create(box=box)
+            default, box = box_model.objects.create(), box_model.objects.create()
+            item_model.objects.create(box=box)
+            label = label_model.objects.create(box=box)
+            gift = gift_model.objects.create(box=box)
             assert (default.pk, gift.box_id) == (1, box.pk)
-            Box.objects.filter(pk=box.pk).delete()
-            assert not Item.objects.exists()
+            box_model.objects.filter(pk=box.pk).delete()
+            assert not item_model.objects.exists()
             label.refresh_from_db()
             assert label.box_id is None
             gift.refresh_from_db()
             assert gift.box_id == default.pk
         finally:
             with connection.schema_editor() as editor:
-                for model in (Gift, Label, Item, Box):
-                    editor.delete_model(model)
+                for each in (gift_model, label_model, item_model, box_model):
+                    editor.delete_model(each)
