@@ -69,29 +69,11 @@ def done(token: Token, status: int, current_command: int = 0, count: int = 0) ->
 
 
 def error(event: SqlError, server_name: str) -> bytes:
-    return _message(
-        Token.ERROR,
-        event.number,
-        event.state,
-        event.severity,
-        event.text,
-        server_name,
-        event.procedure,
-        event.line,
-    )
+    return _message(Token.ERROR, event, server_name)
 
 
 def information(event: Message, server_name: str) -> bytes:
-    return _message(
-        Token.INFO,
-        event.number,
-        event.state,
-        event.severity,
-        event.text,
-        server_name,
-        event.procedure,
-        event.line,
-    )
+    return _message(Token.INFO, event, server_name)
 
 
 # SQL Server cuts message texts at 2,047 characters
@@ -99,17 +81,15 @@ def information(event: Message, server_name: str) -> bytes:
 _LONGEST_MESSAGE = 4000
 
 
-def _message(
-    token: Token, number: int, state: int, severity: int, text: str, server: str, procedure: str, line: int
-) -> bytes:
-    raw = encode_text(text[:_LONGEST_MESSAGE])
+def _message(token: Token, event: SqlError | Message, server: str) -> bytes:
+    raw = encode_text(event.text[:_LONGEST_MESSAGE])
     body = b"".join(
         (
-            struct.pack("<iBBH", number, state & 0xFF, severity & 0xFF, len(raw) // 2),
+            struct.pack("<iBBH", event.number, event.state & 0xFF, event.severity & 0xFF, len(raw) // 2),
             raw,
             _short_text(server),
-            _short_text(procedure),
-            struct.pack("<i", line),
+            _short_text(event.procedure),
+            struct.pack("<i", event.line),
         )
     )
     return struct.pack("<BH", token, len(body)) + body
