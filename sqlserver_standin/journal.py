@@ -85,6 +85,7 @@ class Journal:
         """Append the statements to the file that the environment names; several servers may share it."""
         if self._file is None:
             return
-        lines = [json.dumps(statement, ensure_ascii=False) + "\n" for statement in self.statements()]
-        with Path(self._file).open("a", encoding="utf-8") as file:
+        # In ASCII, so that a line stays one whatever separators and halves of characters are in it.
+        lines = [json.dumps(statement) + "\n" for statement in self.statements()]
+        with Path(self._file).open("a", encoding="ascii") as file:
             file.write("".join(lines))

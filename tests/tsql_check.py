@@ -13,16 +13,18 @@ from pathlib import Path
 from tests.conftest import STATEMENTS_DIR
 from tests.tsql_parser import ParserUnavailable, TSqlParser, number_markers
 
-NEWER_VERSION = "SQL Server 2022"
 NEWER = [
-    (re.compile(r"(@\w+|'(?:[^']|'')*'):\s"), r"\1, "),  # JSON_OBJECT('key': value)
-    (re.compile(r"\b(?:NULL|ABSENT)\s+ON\s+NULL\b", re.IGNORECASE), ""),
-    (re.compile(r"\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b", re.IGNORECASE), "="),
+    ("SQL Server 2022", re.compile(r"(@\w+|'(?:[^']|'')*'):\s"), r"\1, "),  # JSON_OBJECT('key': value)
+    ("SQL Server 2022", re.compile(r"\b(?:NULL|ABSENT)\s+ON\s+NULL\b", re.IGNORECASE), ""),
+    ("SQL Server 2022", re.compile(r"\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b", re.IGNORECASE), "="),
+    ("SQL Server 2025", re.compile(r"\bREGEXP_LIKE\s*\(", re.IGNORECASE), "1 = dbo.REGEXP_LIKE("),
 ]
-"""Syntax that came after the parser's own version, SQL Server 2019, with what that version takes in its place:
+"""Syntax that came after the parser's own version, SQL Server 2019: which version brought it, oldest first, and what
+the parser takes in its place.
 https://learn.microsoft.com/sql/t-sql/functions/json-object-transact-sql,
 https://learn.microsoft.com/sql/t-sql/functions/json-array-transact-sql,
-https://learn.microsoft.com/sql/t-sql/queries/is-distinct-from-transact-sql."""
+https://learn.microsoft.com/sql/t-sql/queries/is-distinct-from-transact-sql,
+https://learn.microsoft.com/sql/t-sql/functions/regexp-like-transact-sql."""
 
 WRONG_ON_PURPOSE = re.compile(r"refus|fuzz|syntax|wire|rejected|broken|invalid", re.IGNORECASE)
 """Tests of what is no T-SQL say so in their name."""
@@ -42,10 +44,12 @@ def judge(parser: TSqlParser, sql: str) -> Verdict:
     if not errors:
         return Verdict([])
     older = number_markers(sql)
-    for syntax, replacement in NEWER:
-        older = syntax.sub(replacement, older)
-    if older != number_markers(sql) and not parser.errors(older):
-        return Verdict([], NEWER_VERSION)
+    version = None
+    for since, syntax, replacement in NEWER:
+        older, replaced = syntax.subn(replacement, older)
+        version = since if replaced else version
+    if version and not parser.errors(older):
+        return Verdict([], version)
     return Verdict(errors)
 
 
@@ -53,7 +57,7 @@ def _statements(folder: Path) -> Iterator[dict[str, str]]:
     """The distinct statements that the runs' stand-ins wrote down."""
     seen: set[str] = set()
     for file in sorted(folder.glob("**/*.jsonl")):
-        for line in file.read_text().splitlines():
+        for line in file.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
             if entry["sql"] not in seen:
                 seen.add(entry["sql"])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import json
 import socket
 import struct
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from sqlserver_standin.events import (
     SqlError,
 )
 from sqlserver_standin.faults import FaultKind, LoginFault, StatementFault
+from sqlserver_standin.journal import Journal
 from sqlserver_standin.server import ListenError, Server, listen
 from sqlserver_standin.types import MAX, SqlType
 from tests.sqlserver_standin.wire_support import (
@@ -762,6 +765,15 @@ class TestJournal:
             {"kind": "rpc", "sql": "journal @P1", "parameters": "@P1 nvarchar(6)", "label": "first"},
             {"kind": "batch", "sql": "journalled batch", "parameters": "", "label": "second"},
         ]
+
+    def test_each_statement_is_a_line_of_the_file(self, tmp_path: Path) -> None:
+        texts = ["SELECT N'a line\u2028 and another\u0085'", "SELECT N'half of a character: \ud83d'"]
+        journal = Journal(statements_file=str(tmp_path / "statements.jsonl"), controlled=False)
+        for text in texts:
+            journal.statement("batch", text)
+        journal.save()
+        lines = (tmp_path / "statements.jsonl").read_text().splitlines()
+        assert [json.loads(line)["sql"] for line in lines] == texts
 
     def test_messages_are_counted_until_a_reset(self, echo: Server, connection: Any) -> None:
         echo.journal.messages(reset=True)
