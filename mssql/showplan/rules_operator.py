@@ -527,7 +527,7 @@ def no_join_predicate(subject: Subject, operator: Operator) -> Result:
     if any(warning.kind == "NoJoinPredicate" for warning in operator.warnings):
         rows = operator.actual_rows if operator.has_run else operator.estimate_rows
         yield {
-            "severity": Severity.HIGH if (rows or 0) > 1 else Severity.MEDIUM,
+            "severity": Severity.HIGH if (rows or 0) > 1 and not subject.is_trivial else Severity.MEDIUM,
             "title": "Join without a condition",
             "detail": f"{operator_place(operator)} pairs every row with every row: {number(rows)} rows.",
             "advice": "Join on a relation: a condition is missing, or it names only one of the two tables.",
@@ -695,6 +695,9 @@ def table_spool(subject: Subject, operator: Operator) -> Result:
     """Rows are kept in tempdb to be read again."""
     eager = operator.logical_op.startswith("Eager")
     if operator.kind != "Spool" or (eager and operator.physical_op == "Index Spool"):
+        return
+    rows = operator.estimate_rows_total if operator.actual_rows is None else operator.actual_rows
+    if subject.is_trivial and rows < ROWS_WORTH_A_LOOK:
         return
     writes = any(item.kind in ("Update", "SimpleUpdate", "ScalarInsert") for item in subject.operators)
     rebinds = sum(counter.rebinds or 0 for counter in operator.counters)

@@ -337,6 +337,13 @@ CASES: list[tuple[str, str, str]] = [
                        + "</NestedLoops>", EstimateRows=20_000)),
     ),
     (
+        # A few rows that are kept for a moment are nobody's trouble.
+        "table-spool",
+        plan_xml(relop("Table Spool", counters(50) + "<Spool/>", logical="Eager Spool")),
+        plan_xml(relop("Table Spool", counters(50) + "<Spool/>", logical="Eager Spool",
+                       EstimatedTotalSubtreeCost=0.01)),
+    ),
+    (
         # A tenth of the rows is a guess for a range, and what the histogram says of one of ten values.
         "guessed-selectivity",
         plan_xml(relop("Index Scan", scan('<Predicate><ScalarOperator ScalarString="[t].[c]&gt;[@P1]"/></Predicate>'),
@@ -397,6 +404,16 @@ def test_conversion_names_both_types() -> None:
         "nvarchar(40)",
     )
     assert "because @P1 is nvarchar(40)" in finding.detail
+
+
+@pytest.mark.parametrize(("cost", "severity"), [(10, Severity.HIGH), (0.01, Severity.MEDIUM)])
+def test_a_join_without_condition_matters_where_it_costs(cost: float, severity: Severity) -> None:
+    join = relop(
+        "Nested Loops", warnings(attributes='NoJoinPredicate="1"') + "<NestedLoops/>",
+        EstimateRows=6, EstimatedTotalSubtreeCost=cost,
+    )  # fmt: skip
+    (finding,) = findings(parse(plan_xml(join)))
+    assert (finding.rule, finding.severity) == ("no-join-predicate", severity)
 
 
 def test_the_same_fault_in_many_places_is_said_once_too_often_never() -> None:
