@@ -82,10 +82,10 @@ class Journal:
             return answer
 
     def save(self) -> None:
-        """Append the statements to the file that the environment names; several servers may share it."""
+        """Append the statements, at once, to the file that the environment names: several servers may share it."""
         if self._file is None:
             return
         # In ASCII, so that a line stays one whatever separators and halves of characters are in it.
         lines = [json.dumps(statement) + "\n" for statement in self.statements()]
-        with Path(self._file).open("a", encoding="ascii") as file:
-            file.write("".join(lines))
+        with Path(self._file).open("ab", buffering=0) as file:
+            file.write("".join(lines).encode("ascii"))
