@@ -162,22 +162,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
         return self.is_sql_server_2022
 
     @property
-    def supports_is_distinct_from(self) -> bool:
-        return self.is_sql_server_2022
-
-    @property
     def has_json_object(self) -> bool:
         """JSON_OBJECT and JSON_ARRAY."""
         return self.is_sql_server_2022
-
-    @property
-    def has_json_path_exists(self) -> bool:
-        return self.is_sql_server_2022
-
-    @property
-    def has_json_aggregates(self) -> bool:
-        """JSON_OBJECTAGG and JSON_ARRAYAGG."""
-        return self.is_sql_server_2025
 
     @property
     def has_native_json_type(self) -> bool:

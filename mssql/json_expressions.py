@@ -30,6 +30,9 @@ _NEGATIVE = re.compile(r"-\d+")
 BINARY = "COLLATE Latin1_General_100_BIN2"
 """JSON tells a from A, whatever the column's collation says."""
 
+EXACT_IN_FLOAT = 2**53
+"""Beyond it, neighbouring whole numbers are the same float; JSON has them digit by digit."""
+
 AS_JSON = (
     "CASE [json].[type] WHEN 0 THEN N'null' "
     "WHEN 1 THEN N'\"' + STRING_ESCAPE([json].[value], 'json') + N'\"' ELSE [json].[value] END"
@@ -154,6 +157,8 @@ def _same(value: Any, connection: DatabaseWrapper) -> SQL:
             return "[type] = 0", ()
         case bool():
             return f"([type] = 3 AND [value] = N'{'true' if value else 'false'}')", ()
+        case int() if abs(value) > EXACT_IN_FLOAT:
+            return f"([type] = 2 AND [value] {BINARY} = %s)", (str(int(value)),)
         case int() | float():
             return "([type] = 2 AND TRY_CAST([value] AS float) = %s)", (float(value),)
         case str():

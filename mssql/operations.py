@@ -38,8 +38,9 @@ WHERE k.is_ms_shipped = 0"""
 BINARY_PLACEHOLDER = "CONVERT(varbinary(max), %s)"
 """A NULL travels as nvarchar, which converts to varbinary only when told to."""
 
-# What their columns hold, the driver gives as Django wants it. Each converter costs a call for each row, and the first
-# one a copy of each row.
+# What their columns hold, the driver gives as Django wants it; where they are columns of our making: behind an
+# unmanaged model's DateField there may be a datetime. Each converter costs a call for each row, and the first one a
+# copy of each row.
 _NATIVE_COLUMNS = frozenset({"BinaryField", "DateField", "TimeField"})
 
 # Monday, and the smallest date: whole units counted from here are never negative, so integer division floors.
@@ -485,7 +486,7 @@ class DatabaseOperations(BaseDatabaseOperations):
     def get_db_converters(self, expression: Any) -> list[Any]:
         converters = super().get_db_converters(expression)
         kind = expression.output_field.get_internal_type()
-        if kind in _NATIVE_COLUMNS and isinstance(expression, Col):
+        if kind in _NATIVE_COLUMNS and isinstance(expression, Col) and expression.target.model._meta.managed:
             return converters
         match kind:
             case "DateTimeField":

@@ -395,6 +395,15 @@ class TestJSON:
         assert Volume.objects.get(data__a="1").title == "Two"
         assert list(Volume.objects.order_by("pk").values_list("data__a", flat=True)) == [1, "1", None]
 
+    def test_large_numbers_are_told_apart(self, library: list[Writer]) -> None:
+        number = 2**60 + 1
+        Volume.objects.filter(title="One").update(data={"id": number, "ids": [number, -number]})
+        assert Volume.objects.get(data__id=number).title == "One"
+        assert Volume.objects.get(data__id__in=[7, number]).title == "One"
+        assert Volume.objects.get(data__contains={"ids": [-number]}).title == "One"
+        assert not Volume.objects.filter(data__id=number + 1).exists()
+        assert not Volume.objects.filter(data__contains={"ids": [1 - number]}).exists()
+
     @pytest.mark.parametrize(
         ("part", "found"),
         [

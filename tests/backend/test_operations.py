@@ -11,7 +11,8 @@ from zoneinfo import available_timezones
 import pytest
 from django.core.management import call_command
 from django.core.management.color import no_style
-from django.db import NotSupportedError, connection
+from django.db import NotSupportedError, connection, models
+from django.test.utils import isolate_apps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,6 +190,24 @@ class TestColumns:
         (found,) = Everything.objects.values_list(name, flat=True)
         assert found == value
         assert type(found) is type(value)
+
+    @pytest.mark.parametrize("column", ["datetime", "datetime2", "smalldatetime"])
+    @pytest.mark.django_db
+    @isolate_apps("tests.backend")
+    def test_an_unmanaged_models_dates_and_times_may_be_datetimes(self, column: str) -> None:
+        class Legacy(models.Model):  # noqa: DJ008
+            day = models.DateField()
+            time = models.TimeField()
+
+            class Meta:
+                app_label = "backend"
+                managed = False
+
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE TABLE [backend_legacy] ([id] bigint, [day] {column}, [time] {column})")
+            cursor.execute("INSERT INTO [backend_legacy] VALUES (1, '20240229', '19000101 13:05')")
+        stored = {"day": datetime.date(2024, 2, 29), "time": datetime.time(13, 5)}
+        assert Legacy.objects.values(*stored).get(day=stored["day"]) == stored
 
 
 def _output(*command: str) -> str:
