@@ -23,6 +23,13 @@ certificate, which a server makes for itself when it was given none. Do one of:
   - OPTIONS["server_certificate"] = file of the certificate to expect, or "host_name_in_certificate" = the name in it;
   - OPTIONS["trust_server_certificate"] = True: encrypted, but to whomever answers (for development);
   - OPTIONS["encrypt"] = False: not encrypted (for a server on the same machine)."""
+_TLS = """\
+This machine and the server could not agree on how to encrypt. The message says what was missed: a protocol or a key
+that is too old for OpenSSL here (TLS 1.2 is switched off on the server; its certificate has a short key or an SHA-1
+signature), or OpenSSL itself. Mend the server's side, or lower MinProtocol or SECLEVEL in openssl.cnf here."""
+_NOT_SQL_SERVER = """\
+What listens at host {host!r}, port {port}, does not speak SQL Server's protocol. Check PORT (1433 is the default), and
+that no proxy or other service stands in between."""
 _LOGIN = """\
 The server refused the login of {user}. Check USER and PASSWORD, that the login exists and is enabled on this server,
 and that the server allows SQL Server authentication ("mixed mode"). The server's own log says which of these it was."""
@@ -42,10 +49,19 @@ TOKEN, or OPTIONS["authentication"]; or run kinit."""
 _DATABASE_NUMBERS = {4060, 4062, 4063, 4064, 40532, 40613, 911, 916}
 
 
-def distrusts_certificate(error: SQLServerError) -> bool:
-    """Whether the client refused the server's certificate, which trying again does not change."""
+# What Windows' own TLS reports for a root that is not trusted and for another name: its texts are localised.
+# https://learn.microsoft.com/windows/win32/secauthn/sspi-status-codes
+_CERTIFICATE_NUMBERS = {-2146893019, -2146893022}
+
+
+def fails_tls(error: SQLServerError) -> bool:
+    """Whether encryption could not be set up, which trying again does not change."""
+    return "ssl provider" in error.message.lower() or _distrusts_certificate(error)
+
+
+def _distrusts_certificate(error: SQLServerError) -> bool:
     text = error.message.lower()
-    return "certificate" in text or "self-signed" in text or "ssl provider" in text
+    return "certificate" in text or "self-signed" in text or error.number in _CERTIFICATE_NUMBERS
 
 
 def connection_advice(
@@ -61,8 +77,13 @@ def connection_advice(
     text = error.message.lower()
     if "can't open lib" in text or error.sqlstate in {"IM002", "IM003", "IM004", "IM005"}:
         return _LIBRARY.format(driver=driver)
-    if distrusts_certificate(error):
+    if _distrusts_certificate(error):
         return _CERTIFICATE
+    if fails_tls(error):
+        return _TLS
+    port = address.port or 1433
+    if "tds stream" in text:
+        return _NOT_SQL_SERVER.format(host=address.address, port=port)
     if "kerberos" in text or "sspi" in text:
         return _KERBEROS
     if error.number in _DATABASE_NUMBERS:
@@ -70,7 +91,6 @@ def connection_advice(
     if error.error_class is ErrorClass.LOGIN or error.sqlstate.startswith("28"):
         return _LOGIN.format(user=repr(user)) if user else _TRUSTED
     if error.sqlstate[:2] == "08" or error.sqlstate == "HYT00":
-        port = address.port or 1433
         where = f"port {port}" if address.port or not address.instance else f"instance {address.instance!r}"
         advice = _UNREACHABLE.format(
             host=address.address,
