@@ -29,7 +29,7 @@ import mssql.checks
 import mssql.datetime_columns  # noqa: F401 -- these register checks
 from mssql import errors, retry
 from mssql.client import DatabaseClient
-from mssql.connection_advice import connection_advice, distrusts_certificate
+from mssql.connection_advice import connection_advice, fails_tls
 from mssql.connection_string import (
     Options,
     ServerAddress,
@@ -379,6 +379,8 @@ class DatabaseWrapper(BaseDatabaseWrapper):
                 attrs_before=conn_params["attrs_before"],
             )
         except pyodbc.Error as error:
+            if _hides_interrupt(error):
+                raise KeyboardInterrupt from error
             raise self._explained(error, conn_params) from None
         session = Session(driver, info, mars=self.options.mars)
         session.opened_at = time.monotonic()
@@ -408,7 +410,7 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         error = replace(
             error, connection_state=ConnectionState.NOT_OPENED, transaction_state=TransactionState.NONE
         )
-        if distrusts_certificate(error):
+        if fails_tls(error):
             error = replace(error, retry=Retry.NEVER)
         advice = connection_advice(
             error,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -221,6 +222,21 @@ class TestRefusals:
         assert "certificate is not trusted" in text
         assert 'OPTIONS["trust_server_certificate"] = True' in text
 
+    def test_what_listens_is_no_sql_server(self, engine: Echo) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+
+            def answer() -> None:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+                    client.recv(4096)  # until the driver has had enough
+
+            threads.submit(answer)
+            port = str(listener.getsockname()[1])
+            text = self.message(engine.alias(PORT=port, OPTIONS=self.OPTIONS))
+        assert f"port {port}, does not speak SQL Server's protocol" in text
+
     def test_no_name_is_said_before_anything_is_tried(self, engine: Echo) -> None:
         with pytest.raises(ImproperlyConfigured, match="has no NAME"):
             engine.alias(NAME="").ensure_connection()
@@ -246,6 +262,17 @@ class TestRefusals:
             ("01000", "[unixODBC][Driver Manager]Can't open lib '/x.so' : file not found (0)", "ldd"),
             ("HY000", "SSPI Provider: No Kerberos credentials available (default cache) (851968)", "kinit"),
             ("28000", "[SQL Server]Login failed for user ''. (18456)", "USER is empty"),
+            (
+                "08001",
+                "SSL Provider: [error:0A000102:SSL routines::unsupported protocol] (-1) (SQLDriverConnect)",
+                "openssl.cnf",
+            ),
+            (
+                "08001",
+                "SSL-Anbieter: Die Zertifikatkette wurde von einer nicht vertrauenswürdigen Zertifizierungsstelle "
+                "ausgestellt. (-2146893019) (SQLDriverConnect)",
+                "certificate is not trusted",
+            ),
         ],
     )
     def test_what_the_stand_in_cannot_show(self, sqlstate: str, text: str, advice: str) -> None:

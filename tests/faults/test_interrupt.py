@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -47,6 +49,21 @@ SESSIONS = "SELECT COUNT(*) FROM sys.dm_exec_sessions WHERE program_name = 'inte
 WAITING = """\
 SELECT COUNT(*) FROM sys.dm_exec_requests AS r JOIN sys.dm_exec_sessions AS s ON s.session_id = r.session_id
 WHERE s.program_name = 'interrupted' AND r.command = 'WAITFOR'"""
+
+
+CONNECTING = """
+import django
+from django.conf import settings
+
+settings.configure(DATABASES={{"default": {database!r}}})
+django.setup()
+from django.db import connection
+
+try:
+    connection.ensure_connection()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
 
 
 def becomes(wrapper: DatabaseWrapper, sql: str, expected: int, seconds: float) -> bool:
@@ -94,3 +111,37 @@ def test_ctrl_c_in_a_query_stops_it_and_leaves_nothing_running(
         child.kill()
     assert work() == []
     assert becomes(wrapper, SESSIONS, 0, 120)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_ends_a_login_that_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(120)
+        database = {
+            "ENGINE": "mssql",
+            "NAME": "shop",
+            "HOST": "127.0.0.1",
+            "PORT": str(silent.getsockname()[1]),
+            "USER": "sa",
+            "PASSWORD": "secret",
+            "OPTIONS": {"connection_timeout": 3600},
+        }
+        child = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(CONNECTING).format(database=database)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": ""},
+        )
+        assert child.stdout is not None
+        try:
+            client, _ = silent.accept()
+            with client:
+                for _ in range(20):
+                    child.send_signal(signal.SIGINT)
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        child.wait(5)
+                        break
+                assert child.stdout.read() == "interrupted\n"
+        finally:
+            child.kill()
