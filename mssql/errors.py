@@ -93,6 +93,7 @@ _BUSY = _Outcome(ErrorClass.THROTTLED, TransactionState.UNKNOWN, ConnectionState
 _BUSY_DISCONNECTED = _Outcome(
     ErrorClass.THROTTLED, TransactionState.ROLLED_BACK, ConnectionState.BROKEN, Retry.TRANSACTION
 )
+_TOO_MUCH = _Outcome(ErrorClass.PERMANENT, TransactionState.ROLLED_BACK, ConnectionState.BROKEN)
 _FAILOVER_TRANSACTION = _Outcome(
     ErrorClass.FAILOVER, TransactionState.ROLLED_BACK, ConnectionState.UNKNOWN, Retry.TRANSACTION
 )
@@ -140,10 +141,10 @@ _BY_NUMBER: dict[int, _Outcome] = {
         (_SNAPSHOT_CONFLICT, (3953, 3957, 3960, 3961, 3966, 41301, 41302, 41305, 41325, 41339)),
         (_BUSY_STATEMENT, (601, 8628, 8645, 8651, 41839)),
         (_BUSY, (1204, 40189, 40642, 40648, 40675, 40903, 49918, 49919, 49920)),
-        (
-            _BUSY_DISCONNECTED,
-            (10928, 10929, 10930, 10936, 40501, 40544, 40545, 40549, 40550, 40551, 40552, 40553),
-        ),
+        (_BUSY_DISCONNECTED, (10928, 10929, 10930, 10936, 40501, 40545)),
+        # The session was ended for what its own work took: the same work would end the same way. And a full database.
+        # https://learn.microsoft.com/azure/azure-sql/database/troubleshoot-common-errors-issues#resource-governance-errors
+        (_TOO_MUCH, (40544, 40549, 40550, 40551, 40552, 40553)),
         (_FAILOVER_TRANSACTION, (3941, 3947, 3948, 40106)),
         (_FAILOVER, (40020, 40143, 40166, 40197, 40540, 40613)),
         (_DATABASE_NOT_READY, (921, 922, 926, 927, 941, 952, 976, 978, 982, 983, 988, 49802)),
@@ -158,10 +159,15 @@ _BY_NUMBER: dict[int, _Outcome] = {
         (_DOOMED_AND_ENDED, (3998,)),
         (_CONSTRAINT, (515, 530, 547, 548, 550, 1505, 2601, 2627)),
         (_DATA, (220, 232, 517, 518, 535, 536, 537, 1007, 2628, 8115, 8134, 8152, 13608, 13609)),
+        # Patterns that are none, and what the native json does not hold.
+        (_DATA, (19300, 19302, 19303, 19307, 19308, 19309, 13639, 13645, 13647, 13649)),
         (_DATA_BATCH_ABORTED, (241, 242, 244, 245, 248, 257, 295, 296, 298, 8114, 8169, 9807)),
         (_NO_TRANSACTION, (628, 3902, 3903)),
         # Memory, disk, log and hardware: neither the statement nor the client is at fault.
-        (_SERVER_CONDITION, (701, 802, 823, 824, 825, 1101, 1105, 3619, 3958, 3959, 3967, 8623, 9001, 9002)),
+        (
+            _SERVER_CONDITION,
+            (701, 802, 823, 824, 825, 1101, 1105, 1132, 3619, 3958, 3959, 3967, 8623, 9001, 9002),
+        ),
         (_ENDED_IN_TRIGGER, (3609,)),
     )
     for number in numbers

@@ -56,6 +56,7 @@ def described(*args: object, **kwargs: object) -> SQLServerError:
         ("42000", 40501, "SQLDriverConnect", (ErrorClass.THROTTLED, "none", "not_opened", Retry.CONNECT)),
         ("42000", 10928, "SQLExecute", (ErrorClass.THROTTLED, "rolled_back", "broken", Retry.TRANSACTION)),
         ("42000", 49918, "SQLExecute", (ErrorClass.THROTTLED, "unknown", "unknown", Retry.TRANSACTION)),
+        ("42000", 40549, "SQLExecute", (ErrorClass.PERMANENT, "rolled_back", "broken", Retry.NEVER)),
         ("42000", 8645, "SQLExecute", (ErrorClass.THROTTLED, "active", "alive", Retry.STATEMENT)),
         ("42000", 40197, "SQLExecute", (ErrorClass.FAILOVER, "rolled_back", "broken", Retry.TRANSACTION)),
         ("08004", 40613, "SQLDriverConnect", (ErrorClass.FAILOVER, "none", "not_opened", Retry.CONNECT)),
