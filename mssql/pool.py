@@ -102,6 +102,9 @@ class Pool:
                 # It died while it lay idle; another, or a new one, will do.
                 self._dispose(session)
                 continue
+            except BaseException:
+                self._dispose(session)
+                raise
             return session, time.perf_counter_ns() - started
 
     def _take_idle_or_place(self) -> Session | None:

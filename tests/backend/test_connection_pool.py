@@ -94,6 +94,23 @@ def test_a_session_that_died_idle_is_replaced_unseen(engine: Echo, make: Any) ->
     assert len(second.pool) == 1
 
 
+def test_an_interrupt_while_a_session_is_renewed_keeps_its_place_free(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(session: Any) -> None:
+        raise KeyboardInterrupt
+
+    alias = make({"max_size": 1, "timeout": 0.1})
+    session_of(alias)
+    alias.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(alias, "_renew", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            alias.ensure_connection()
+    assert len(alias.pool) == 0
+    assert session_of(alias)
+
+
 def test_a_session_that_died_in_use_is_not_given_on(engine: Echo, make: Any) -> None:
     first, second = make(), make()
     session = session_of(first)
