@@ -374,6 +374,7 @@ def retry_transaction(
     ``policy`` replaces the alias's policy; ``attempts``, ``base_delay``, ``max_delay``, ``budget``,
     ``throttled_delay``, ``classes`` and ``hook`` change single values of it.
     """
+    _refuse_coroutine(func)
     alias = DEFAULT_DB_ALIAS if using is None else using
     connection = connections[alias]
     if connection.in_atomic_block or not connection.get_autocommit():
@@ -381,9 +382,11 @@ def retry_transaction(
             return func()
     chosen = policy or _configured(connection).transaction
     tries = _Tries("transaction", alias, _policy("retry_transaction()", overrides, chosen))
+    recorder: recording.Recorder | None = None
     while True:
         attempt = _TransactionAttempt(tries, idempotent)
-        recorder: recording.Recorder | None = getattr(connection, "recorder", None)
+        # The connection of the last attempt may be gone, and the next one is opened within this.
+        recorder = getattr(connection, "recorder", None) or recorder
         token = current_attempt.set(Attempt(tries.attempt, attempt.retries))
         try:
             result = _run_once(func, connection, attempt, durable)
@@ -472,12 +475,16 @@ def transaction_retry(func: Callable[..., Any] | None = None, /, **options: Any)
     return _decorate(options, func)
 
 
-def _decorate(options: dict[str, Any], func: Callable[P, T]) -> Callable[P, T]:
+def _refuse_coroutine(func: Callable[..., object]) -> None:
     if inspect.iscoroutinefunction(func):
         raise TypeError(
-            f"{func.__qualname__} is a coroutine; transactions are synchronous in Django: decorate a function "
-            "and call it by sync_to_async()."
+            f"{func.__qualname__} is a coroutine; transactions are synchronous in Django: put the work into a "
+            "function, and call what runs it by sync_to_async()."
         )
+
+
+def _decorate(options: dict[str, Any], func: Callable[P, T]) -> Callable[P, T]:
+    _refuse_coroutine(func)
 
     @functools.wraps(func)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:

@@ -6,6 +6,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,6 +173,19 @@ def test_a_connection_lost_before_commit_is_opened_again(connection: Wrapper) ->
     assert runs == [1, 2]
     assert work() == 1
     assert connection.connection is not first
+
+
+def test_telemetry_is_told_of_each_retry_though_the_connection_is_gone(
+    connection: Wrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    recorder = SimpleNamespace(retrying=lambda event: told.append(event.attempt))
+    # As the backend's: there is one while there is a connection.
+    monkeypatch.setattr(
+        Wrapper, "recorder", property(lambda self: self.connection and recorder), raising=False
+    )
+    retry_transaction(failing(LOST, LOST, DEADLOCK)[0], using=ALIAS)
+    assert told == [1, 2, 3]
 
 
 def test_attempts_end_with_the_servers_error(connection: Wrapper, waits: list[float]) -> None:
@@ -439,6 +453,11 @@ def test_the_bare_decorator_works_and_coroutines_are_refused() -> None:
 
         @transaction_retry
         async def view() -> None: ...
+
+    async def work() -> None: ...
+
+    with pytest.raises(TypeError, match="sync_to_async"):
+        retry_transaction(work, using=ALIAS)  # type: ignore[unused-coroutine]
 
 
 # Connecting
