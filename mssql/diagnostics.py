@@ -317,9 +317,10 @@ def _clock(probe: _Probe) -> Iterator[Check]:
     before = datetime.now(UTC)
     now = probe.value("SELECT SYSUTCDATETIME()").replace(tzinfo=UTC)
     after = datetime.now(UTC)
-    ahead = (now - (before + (after - before) / 2)).total_seconds()
+    uncertain = (after - before) / 2  # when, between question and answer, the server looked at its clock
+    ahead = (now - (before + uncertain)).total_seconds()
     value = f"the server's is {abs(ahead):.2f} s {'ahead' if ahead > 0 else 'behind'}"
-    if abs(ahead) > CLOCK_TOLERANCE_S:
+    if abs(ahead) - uncertain.total_seconds() > CLOCK_TOLERANCE_S:
         yield Check(
             "clock",
             Status.WARNING,
@@ -402,9 +403,9 @@ def _name(identifier: str) -> str:
 
 def system_checks(connection: Any) -> list[checks.CheckMessage]:
     """The facts that change how an application behaves, for ``manage.py check --database``."""
-    probe = _Probe(connection, connection.options)
     messages: list[checks.CheckMessage] = []
     with connection.temporary_connection():
+        probe = _Probe(connection, connection.options)
         for check, number in ((_compatibility_level, 1), (_row_versioning, 2), (_time_zones, 3)):
             messages += [
                 checks.Warning(

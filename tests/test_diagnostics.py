@@ -245,6 +245,14 @@ def test_clocks_are_compared(ahead: int, status: str, monkeypatch: pytest.Monkey
     assert result.status == status
 
 
+def test_a_slow_answer_is_no_wrong_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = datetime(2026, 5, 4, tzinfo=UTC)
+    clock = iter([asked, asked + timedelta(seconds=10)])
+    monkeypatch.setattr(diagnostics, "datetime", SimpleNamespace(now=lambda zone: next(clock)))
+    now = (asked + timedelta(seconds=9.5)).replace(tzinfo=None)
+    assert judged(diagnostics._clock, Probe({"SYSUTCDATETIME": now})).status is Status.OK
+
+
 @pytest.mark.parametrize(
     ("zone", "known", "status"),
     [
