@@ -17,6 +17,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Tracer
 from opentelemetry.util.types import AttributeValue
 
+from mssql import errors
 from mssql.errors import ErrorClass
 from mssql.instrumentation import deadlock, deadlock_source, semconv
 from mssql.instrumentation.attributes import ConnectionAttributes, encodable
@@ -151,7 +152,7 @@ class DeadlockWatcher:
         self._pending: list[tuple[Sighting, float]] = []
         self._thread: threading.Thread | None = None
         self._kept: deque[DeadlockReport] = deque(maxlen=MAX_KEPT)
-        self._reported: set[tuple[str, str]] = set()
+        self._reported: set[tuple[str, str, int | None]] = set()
 
     def submit(self, sighting: Sighting) -> None:
         """Returns at once; under a storm of deadlocks the surplus is dropped."""
@@ -203,9 +204,9 @@ class DeadlockWatcher:
                 done |= self._search(alias, wanted)
             except DeadlocksUnavailable as exc:
                 done |= wanted
-                self._report_once(alias, str(exc))
+                self._report_once(alias, exc, str(exc))
             except Exception as exc:
-                self._report_once(alias, f"{type(exc).__name__}: {exc}")
+                self._report_once(alias, exc, f"{type(exc).__name__}: {exc}")
         return done
 
     def _search(self, alias: str, wanted: set[Sighting]) -> set[Sighting]:
@@ -250,9 +251,12 @@ class DeadlockWatcher:
     def _is_known(self, alias: str, graph: Deadlock) -> bool:
         return any(report.deadlock == graph for report in self.recent(alias))
 
-    def _report_once(self, alias: str, text: str) -> None:
-        if (alias, text) not in self._reported:
-            self._reported.add((alias, text))
+    def _report_once(self, alias: str, exc: Exception, text: str) -> None:
+        # Not by its text, in which Azure SQL writes another tracing id each time.
+        error = errors.describe(exc)
+        kind = alias, type(exc).__name__, error.number if error is not None else None
+        if kind not in self._reported:
+            self._reported.add(kind)
             logger.warning("No deadlock graphs for %r. %s (This is logged once.)", alias, text)
 
     def _found(self, report: DeadlockReport) -> None:
