@@ -74,7 +74,7 @@ class Worker:
     def __exit__(self, *exc_info: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=30)
+        self._process.wait()
 
     @property
     def pid(self) -> int:
