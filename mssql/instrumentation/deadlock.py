@@ -477,7 +477,7 @@ def redact(deadlock: Deadlock) -> Deadlock:
                 process,
                 input_buffer=_sanitised(process.input_buffer),
                 frames=tuple(replace(frame, text=_sanitised(frame.text)) for frame in process.frames),
-                attributes=_only(_SAFE_PROCESS_ATTRIBUTES, process.attributes),
+                attributes=_told_of_process(process.attributes),
             )
             for process in deadlock.processes
         ),
@@ -490,6 +490,17 @@ def redact(deadlock: Deadlock) -> Deadlock:
 
 def _sanitised(sql: str) -> str:
     return sql_text.describe(sql).text if sql else sql
+
+
+def _told_of_process(attributes: Mapping[str, str]) -> dict[str, str]:
+    told = _only(_SAFE_PROCESS_ATTRIBUTES, attributes)
+    if "waitresource" in told:
+        # "APPLICATION: 5:0:[order 4711]:(8e14701f)": the name of a lock is the application's own, data and all.
+        told["waitresource"] = _LOCK_NAME.sub("[?]", told["waitresource"])
+    return told
+
+
+_LOCK_NAME = re.compile(r"\[.*\]", re.DOTALL)
 
 
 def _only(names: frozenset[str], attributes: Mapping[str, str]) -> dict[str, str]:

@@ -346,15 +346,16 @@ def test_a_parallel_query_that_blocked_itself_is_told_apart() -> None:
 
 def test_redaction_leaves_no_data_of_persons() -> None:
     (graph,) = deadlock.parse(
-        GRAPH.replace(">unknown<", ">UPDATE t SET c = 'secret-frame'<").replace(
-            'id="lock1"', 'id="lock1" resource="secret-lock" hash="secret"'
-        )
+        GRAPH.replace(">unknown<", ">UPDATE t SET c = 'secret-frame'<")
+        .replace('id="lock1"', 'id="lock1" resource="secret-lock" hash="secret"')
+        .replace('lockMode="X"', 'lockMode="X" waitresource="APPLICATION: 5:0:[secret] of user1]:(8e14701f)"')
     )
     told = json.dumps(deadlock.redact(graph).to_dict())
     for secret in ("secret", "EXAMPLE", "user1", "host1"):
         assert secret not in told
     assert "shop.dbo.t1" in told
     assert "UPDATE t" in told
+    assert "APPLICATION: 5:0:[?]:(8e14701f)" in told
     assert _counts([deadlock.redact(graph)]) == _counts([graph])
 
 
