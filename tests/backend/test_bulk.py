@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mssql import bulk
+from mssql.features import DatabaseFeatures
 from tests.backend.models import Defaulted, Empty, Everything, Shelf, Stock, Writer
 
 UTC = datetime.UTC
@@ -103,6 +104,7 @@ class TestRowsAsJSON:
     def test_other_values_as_text_that_sql_server_reads(self, value: Any, text: str) -> None:
         assert json.loads(bulk.dump_values([value])) == [text]
 
+    @pytest.mark.django_db
     @pytest.mark.parametrize(
         ("field", "types"),
         [
@@ -124,6 +126,15 @@ class TestBulkCreate:
         writers = Writer.objects.bulk_create(Writer(name=str(number)) for number in range(500))
         stored = dict(Writer.objects.values_list("pk", "name"))
         assert [stored[writer.pk] for writer in writers] == [str(number) for number in range(500)]
+
+    def test_a_database_of_an_older_compatibility_level_has_no_openjson(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(DatabaseFeatures, "supports_openjson", False)
+        with CaptureQueriesContext(connection) as queries:
+            writers = Writer.objects.bulk_create(Writer(name=str(number)) for number in range(60))
+            assert Writer.objects.filter(pk__in=[writer.pk for writer in writers]).count() == 60
+        assert not any("OPENJSON" in query["sql"] for query in queries)
 
     def test_keys_come_back_from_a_table_with_triggers(self) -> None:
         with connection.cursor() as cursor:
