@@ -512,5 +512,8 @@ def access_token(source: str | Callable[[], str] | None) -> dict[int, bytes]:
 def masked(connection_string: str) -> str:
     """The connection string as a log or an error may show it."""
     return re.sub(
-        r"\b(PWD|Password)=(\{(?:[^}]|\}\})*\}|[^;]*)", r"\1=***", connection_string, flags=re.IGNORECASE
+        r"\b(PWD|Password)\s*=\s*(\{(?:[^}]|\}\})*\}|[^;]*)",
+        r"\1=***",
+        connection_string,
+        flags=re.IGNORECASE,
     )

@@ -351,6 +351,9 @@ class TestConnectionString:
     def test_a_log_does_not_show_the_password(self, password: str) -> None:
         settings = {"HOST": "db", "USER": "u", "PASSWORD": password, "NAME": "shop"}
         shown = masked(connection_string(settings, Options(), DRIVER))
+        own = masked(f"DRIVER=x;pwd = {quote(password)} ;APP=shop")
+        assert password not in own.replace("***", "")
+        assert "APP=shop" in own
         assert "PWD=***;" in shown
         assert password not in shown
         assert "DATABASE=shop" in shown
