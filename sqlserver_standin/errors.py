@@ -440,6 +440,19 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "table multiple times. Refine the ON clause to ensure a target row matches at most one source row, or use "
         "the GROUP BY clause to group the source rows.",
     ),
+    10609: (
+        16,
+        1,
+        "Filtered index '{}' cannot be created on table '{}' because the column '{}' in the filter expression is a "
+        "computed column. Rewrite the filter expression so that it does not include this column.",
+    ),
+    10618: (
+        16,
+        1,
+        "Filtered index '{}' cannot be created on table '{}' because the filter expression contains a comparison with "
+        "a literal NULL value. Rewrite the comparison to use the IS [NOT] NULL comparison operator to test for NULL "
+        "values.",
+    ),
     10700: (
         16,
         1,
@@ -451,6 +464,7 @@ _MESSAGES: dict[int, tuple[int, int, str]] = {
         "To rethrow an error, a THROW statement must be used inside a CATCH block. Insert the THROW statement inside "
         "a CATCH block, or add error parameters to the THROW statement.",
     ),
+    10735: (15, 1, "Incorrect WHERE clause for filtered index '{}' on table '{}'."),
     11701: (16, 1, "The increment for sequence object '{}' cannot be zero."),
     11730: (
         16,

@@ -78,6 +78,9 @@ class Catalog(Protocol):
     def table(self, database: str | None, schema: str | None, name: str) -> Table | None:
         """Tables, views, sys.* and INFORMATION_SCHEMA.* views, #temporary tables."""
 
+    def has_index(self, table: Table, index: str) -> bool:
+        """Whether the table has an index of that name in any case, or of that number."""
+
     def system_type(self, name: str) -> SqlType | None:
         """The type of a value that the session supplies as a parameter: ``@@rowcount``, ``db_name()`` …"""
 

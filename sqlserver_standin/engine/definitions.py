@@ -111,4 +111,6 @@ def _operand(node: ast.Node, operator: str) -> str:
         return f"({text})"
     if isinstance(node, ast.Logical) and node.operator != operator:
         return f"({text})"
+    if isinstance(node, ast.InList) and len(node.items) > 1 and operator == "AND":
+        return f"({text})"
     return text

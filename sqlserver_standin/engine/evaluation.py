@@ -61,6 +61,10 @@ class Evaluator:
             self._session.link.transformer, result, target or translation.columns[0].type
         )
 
+    def type_of(self, expression: ast.Expression, frame: Frame) -> SqlType:
+        """The type of an expression outside a query."""
+        return self._session.translator.scalar(expression, self.context(frame)).columns[0].type
+
     def assign(self, name: str, value: ast.Expression, frame: Frame, operator: str = "=") -> None:
         """SET @name = value."""
         data_type = frame.types.get(name)

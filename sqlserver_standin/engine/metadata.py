@@ -198,6 +198,13 @@ _TEMPORARY = _TABLE_SQL.format(
 )
 
 
+_INDEX = """
+    SELECT 1
+      FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+      LEFT JOIN pg_description d ON d.objoid = c.oid AND d.classoid = 'pg_class'::regclass
+     WHERE i.indrelid = $1::oid AND lower(coalesce(d.description::jsonb ->> 'name', c.relname)) = lower($2::text)"""
+
+
 class SessionCatalog:
     """The catalog of the current database as one session sees it: its own uncommitted changes, its own #tables."""
 
@@ -334,6 +341,8 @@ class SessionCatalog:
                 or (lowered_schema == "sys" and database.lower() in ("master", "msdb"))
             )
         ):
+            if not self._is_database(database):
+                return None
             raise unsupported(f"a table of another database ({database}.{schema or ''}.{name})")
         info = self.info(schema, name)
         if info is None and not lowered_schema and name.lower() in _COMPATIBILITY_VIEWS:
@@ -344,6 +353,23 @@ class SessionCatalog:
         if table is None:
             table = self._translator_tables[info.object_id] = info.to_table()
         return table
+
+    def has_index(self, table: Table, index: str) -> bool:
+        """Whether the table has an index of that name in any case, or of that number."""
+        if not index.isdecimal():
+            return bool(self._rows(_INDEX, (table.object_id, index)))
+        # The views of this database don't show temporary tables.
+        sql = "SELECT 1 FROM sys.indexes WHERE object_id = $1::int4 AND index_id = $2::int4"
+        return table.kind == "temp" or bool(self._rows(sql, (table.object_id, index)))
+
+    def _is_database(self, name: str) -> bool:
+        return bool(
+            self._rows(
+                "SELECT 1 FROM pg_database WHERE starts_with(datname, 'mssql:') "
+                "AND lower(shobj_description(oid, 'pg_database')::jsonb ->> 'name') = lower($1)",
+                (name,),
+            )
+        )
 
     def system_type(self, name: str) -> SqlType | None:
         """The type of a value that the session supplies as a parameter."""

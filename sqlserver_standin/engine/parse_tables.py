@@ -9,6 +9,7 @@ from sqlserver_standin.engine import statements as st
 from sqlserver_standin.errors import unsupported
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.parse import Parser
+from sqlserver_standin.tsql.parse_expressions import COMPARISONS
 from sqlserver_standin.tsql.types import with_default_length
 
 _TABLE_CONSTRAINT_WORDS = ("CONSTRAINT", "PRIMARY", "UNIQUE", "FOREIGN", "CHECK")
@@ -59,9 +60,38 @@ class TableParser(Parser):
         if not clustered:
             self.accept("NONCLUSTERED")
         columns = self._key_columns()
-        where = self._captured(self.condition) if self.accept("WHERE") else None
+        where = self._captured(self._filter) if self.accept("WHERE") else None
         self._storage_clauses()
         return st.IndexDefinition(name, columns, unique, clustered, (), where)
+
+    def _filter(self) -> ast.Condition:
+        """What the WHERE of an index may hold: conjunctions of simple comparisons of columns.
+
+        https://learn.microsoft.com/sql/t-sql/statements/create-index-transact-sql#where-filter_predicate
+        """
+        operands = [self._filter_term()]
+        while self.accept("AND"):
+            operands.append(self._filter_term())
+        return operands[0] if len(operands) == 1 else ast.Logical("AND", tuple(operands))
+
+    def _filter_term(self) -> ast.Condition:
+        if self.at("("):
+            return self.in_parentheses(self._filter)
+        if not self.at_name():
+            self.fail()
+        column = ast.ColumnName(self.object_name())
+        if self.accept("IS"):
+            negated = self.accept("NOT")
+            self.expect("NULL")
+            return ast.IsNull(column, negated)
+        if self.accept("IN"):
+            if self.ahead().value == "SELECT":
+                self.fail(self.ahead())
+            items = self.in_parentheses(lambda: self.list_of(self.expression))
+            return ast.InList(column, items, negated=False)
+        if self.token.kind != "op" or self.token.value not in COMPARISONS:
+            self.fail()
+        return ast.Comparison(COMPARISONS[self.next().value], column, self.expression())
 
     def _column_definition(self) -> st.ColumnDefinition:
         token = self.token
@@ -232,7 +262,7 @@ class TableParser(Parser):
         table = self.object_name()
         columns = self._key_columns()
         include = self.name_list() if self.accept("INCLUDE") else ()
-        where = self._captured(self.condition) if self.accept("WHERE") else None
+        where = self._captured(self._filter) if self.accept("WHERE") else None
         drop_existing = self._storage_clauses()
         definition = st.IndexDefinition(name, columns, unique, clustered, include, where)
         return st.CreateIndex(table, definition, drop_existing)

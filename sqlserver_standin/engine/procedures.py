@@ -16,6 +16,7 @@ from sqlserver_standin.engine.described_parameters import (
 )
 from sqlserver_standin.engine.evaluation import Evaluator
 from sqlserver_standin.engine.frame import Frame
+from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.names import quote
 from sqlserver_standin.engine.security import SERVER_PERMISSIONS, Login, User
 from sqlserver_standin.errors import sql_error, text, unsupported
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sqlserver_standin.engine.session import Session
 
 
+CONVERSION_FAILED = frozenset({241, 242, 244, 245, 248, 295, 8114, 8115, 8169})
 SECURITY_STATEMENTS = (st.CreateLogin, st.CreateUser, st.Permission, st.AlterRole)
 
 
@@ -91,7 +93,7 @@ class Procedures:
             if name not in parameters:
                 raise sql_error(8145, name, shown)
             if argument.value is not None:
-                given[name] = self._evaluator.scalar(argument.value, frame, parameters[name].type)
+                given[name] = self._argument(argument.value, frame, parameters[name].type)
             if argument.output:
                 if not parameters[name].output:
                     raise sql_error(8162, name)
@@ -102,6 +104,17 @@ class Procedures:
                     raise sql_error(201, shown, parameter.name)
                 given[parameter.name] = self._evaluator.scalar(parameter.default, frame, parameter.type)
         return given, outputs
+
+    def _argument(self, value: ast.Expression, frame: Frame, target: SqlType) -> Any:
+        """An argument under its parameter's type; a value that does not fit is 8114 whatever it is."""
+        try:
+            return self._evaluator.scalar(value, frame, target)
+        except PostgresError as error:
+            failure = self._session.describe_failure(error, "EXECUTE")
+            if failure.number not in CONVERSION_FAILED:
+                raise failure from None
+            source = self._evaluator.type_of(value, frame)
+            raise sql_error(8114, source.name, target.name) from None
 
     def _arguments(self, statement: st.Execute, frame: Frame, *names: str) -> dict[str, Any]:
         """Values of a system procedure's arguments, by the names that it has for them."""
@@ -447,6 +460,8 @@ class Procedures:
         own = [each for each in statement.permissions if each not in SERVER_PERMISSIONS]
         if not own:
             return
+        if principal.lower() == "public":
+            raise unsupported("permissions of the role public", statement.line)
         user = users.get(principal.lower())
         if user is None:
             raise sql_error(15151, "find", "user", principal)

@@ -9,6 +9,7 @@ from sqlserver_standin.engine.catalog import Table, TableColumn
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import assign
+from sqlserver_standin.tsql.expressions import descendants
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.queries import Output, QueryTranslator
 from sqlserver_standin.tsql.scope import Relation, Scope, table_relation
@@ -16,6 +17,7 @@ from sqlserver_standin.tsql.table_functions import Columns, table_function
 from sqlserver_standin.tsql.values import Value, identifier, string
 from sqlserver_standin.types import SqlType
 
+_KEY_RANGE_LOCKS = frozenset(("HOLDLOCK", "SERIALIZABLE"))
 _RETURNING = "RETURNING WITH (OLD AS deleted, NEW AS inserted) "
 
 
@@ -80,6 +82,10 @@ class DataTranslator(QueryTranslator):
         columns = self._insert_columns(table, statement.columns)
         identity = [column for column in columns if column.identity]
         overriding = self._check_identity(table, statement, identity)
+        for source in descendants(statement):
+            # INSERT … WHERE NOT EXISTS (SELECT … WITH (UPDLOCK, HOLDLOCK))
+            if isinstance(source, ast.TableSource) and _KEY_RANGE_LOCKS & set(source.hints):
+                self._lock_keys(self.find_table(source.name))
         prefix = self.common_tables(statement.common)
         names = ", ".join(column.pg_name for column in columns)
         head = f"INSERT INTO {table.pg_name} AS {identifier(table.name)}"
@@ -94,6 +100,12 @@ class DataTranslator(QueryTranslator):
         self.scope = Scope()
         return self._with_outputs(prefix, head + body, table, statement.outputs, "insert")
 
+    def _lock_keys(self, table: Table) -> None:
+        """SQL Server locks the range of a key that is not there, so that two upserts of one key wait for each other."""
+        lock = f"SELECT pg_advisory_xact_lock({table.object_id or _stable_hash(table.pg_name)})"
+        if lock not in self.before:
+            self.before.append(lock)
+
     def _insert_columns(self, table: Table, names: Sequence[str]) -> list[TableColumn]:
         if not names:
             return [
@@ -101,7 +113,6 @@ class DataTranslator(QueryTranslator):
                 for column in table.columns
                 if not column.computed
                 and (not column.identity or self.context.identity_insert == table.pg_name)
-                and column.type.name != "timestamp"
             ]
         columns: list[TableColumn] = []
         for name in names:
@@ -122,7 +133,11 @@ class DataTranslator(QueryTranslator):
                 f'The column "{column.name}" cannot be modified because it is either a computed column or is the '
                 "result of a UNION operator.",
             )
-        if column.type.name == "timestamp":
+
+    @staticmethod
+    def _check_versions(columns: Sequence[TableColumn]) -> None:
+        """The columns of type rowversion take nothing but DEFAULT."""
+        if any(column.type.name == "timestamp" for column in columns):
             raise SqlError(
                 273,
                 "Cannot insert an explicit value into a timestamp column. Use INSERT with a column list to exclude "
@@ -179,6 +194,7 @@ class DataTranslator(QueryTranslator):
         value = self.value(node)
         if value.default:
             return "DEFAULT"
+        self._check_versions([column])
         return assign(value, column.type, self.qualified(table), column.name)
 
     def qualified(self, table: Table) -> str:
@@ -199,6 +215,7 @@ class DataTranslator(QueryTranslator):
                 "insert list. The number of SELECT values must match the number of INSERT columns.",
                 severity=15,
             )
+        self._check_versions(columns)
         names = [f"c{position}" for position in range(len(columns))]
         converted = [
             assign(
@@ -234,6 +251,8 @@ class DataTranslator(QueryTranslator):
         conditions = [statement.where] if statement.where is not None else []
         named = self._target_in(statement.target, statement.source)
         table = self.find_table(named.name)
+        for source in (named, statement.target):
+            self.check_indexes(source, table)
         leaves, joined = _inner_joined(statement.source or named)
         waiting = {"READPAST", "NOWAIT"} & {*named.hints, *statement.target.hints}
         if statement.top is not None or waiting or not any(leaf is named for leaf in leaves):
@@ -246,6 +265,9 @@ class DataTranslator(QueryTranslator):
     def _assignments(self, table: Table, assignments: Sequence[ast.Assignment]) -> str:
         parts: list[str] = []
         seen: set[str] = set()
+        versions = [
+            f"{column.pg_name} = DEFAULT" for column in table.columns if column.type.name == "timestamp"
+        ]
         for assignment in assignments:
             if assignment.variable is not None or assignment.column is None:
                 raise unsupported("UPDATE … SET @variable = …")
@@ -258,6 +280,8 @@ class DataTranslator(QueryTranslator):
             seen.add(column.name)
             if column.identity:
                 raise SqlError(8102, f"Cannot update identity column '{column.name}'.")
+            if column.type.name == "timestamp":
+                raise SqlError(272, "Cannot update a timestamp column.")
             self._check_writable(column)
             with self.inside("set"):
                 value = self.value(assignment.value)
@@ -269,7 +293,7 @@ class DataTranslator(QueryTranslator):
                 "DEFAULT" if value.default else assign(value, column.type, self.qualified(table), column.name)
             )
             parts.append(f"{column.pg_name} = {sql}")
-        return ", ".join(parts)
+        return ", ".join([*parts, *versions])
 
     def _found_rows(
         self, table: Table, named: ast.TableSource, statement: ast.UpdateStatement | ast.DeleteStatement
@@ -350,11 +374,8 @@ class DataTranslator(QueryTranslator):
             raise unsupported("MERGE TOP")
         prefix = self.common_tables(statement.common)
         table = self.find_table(statement.target.name)
-        if {"HOLDLOCK", "SERIALIZABLE"} & set(statement.target.hints):
-            # SQL Server locks the key range, so that two upserts of one key wait for each other.
-            self.before.append(
-                f"SELECT pg_advisory_xact_lock({table.object_id or _stable_hash(table.pg_name)})"
-            )
+        if _KEY_RANGE_LOCKS & set(statement.target.hints):
+            self._lock_keys(table)
         alias = self.pg_alias(statement.target.alias or table.name)
         self.scope = Scope()
         self.scope.add(table_relation(table, statement.target.alias, alias))
@@ -499,6 +520,7 @@ class DataTranslator(QueryTranslator):
                 raise SqlError(
                     213, "Column name or number of supplied values does not match table definition."
                 )
+            self._check_versions(targets)
             values = ", ".join(
                 assign(
                     replace_sql(item.value, f"changed.{name}"),

@@ -211,7 +211,9 @@ class ExpressionTranslator:
                 if data_type is None and self.inferred is not None:
                     return self._undeclared(node.name)
                 if data_type is None:
-                    raise SqlError(137, f'Must declare the scalar variable "{node.name}".', severity=15)
+                    raise SqlError(
+                        137, f'Must declare the scalar variable "{node.name}".', severity=15, state=2
+                    )
                 return self.parameter(node.name, data_type)
             case ast.Binary():
                 return self.binary(node)

@@ -138,7 +138,8 @@ def _power(work: QueryTranslator, node: ast.Call) -> Value:
         result = SqlType("decimal", precision=38, scale=scale)
     sql = f"sys.power_of({value.sql}::numeric,{power.sql}::numeric,{scale})"
     if family(result) == "integer":
-        sql = f"{sql}::{pg_type(result)}"
+        least, most = types.INTEGER_RANGE[result.name]
+        sql = f"sys.checked_integer({sql},{least},{most},'float','{result.name}',false)::{pg_type(result)}"
     return Value(sql, result, nullable)
 
 

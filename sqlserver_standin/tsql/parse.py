@@ -38,7 +38,7 @@ class Parser(QueryParser):
             statement = ast.SelectStatement(self.query())
         else:
             self.fail()
-        self._query_options()
+        max_recursion = self._query_options()
         last = self.tokens[self.position - 1]
         if isinstance(statement, ast.MergeStatement) and not self.at(";"):
             raise SqlError(
@@ -48,6 +48,8 @@ class Parser(QueryParser):
                 line=last.line,
             )
         statement.common = common
+        if max_recursion is not None:
+            statement.max_recursion = max_recursion
         statement.text = self.sql[first.start : last.end]
         statement.line = first.line
         return statement
@@ -69,7 +71,7 @@ class Parser(QueryParser):
         if self.token.kind == "variable":
             return ast.TableSource((self.next().value,))
         name = self.object_name()
-        return ast.TableSource(name, None, self._table_hints())
+        return ast.TableSource(name, None, *self._table_hints())
 
     def _outputs(self) -> tuple[ast.Output, ...]:
         """OUTPUT clauses: at most one INTO and one to the client."""
@@ -170,7 +172,9 @@ class Parser(QueryParser):
         target = self._target()
         if not self.at("USING"):
             target.alias = self._table_alias()
-        target.hints += self._table_hints()
+        hints, indexes = self._table_hints()
+        target.hints += hints
+        target.indexes += indexes
         self.expect("USING")
         source = self._source()
         self.expect("ON")

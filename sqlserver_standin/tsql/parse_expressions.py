@@ -15,7 +15,7 @@ from sqlserver_standin.types import SqlType
 _RESERVED_FUNCTIONS = frozenset("COALESCE LEFT RIGHT NULLIF IDENTITY".split())
 _NILADIC = frozenset("CURRENT_TIMESTAMP CURRENT_USER SESSION_USER SYSTEM_USER USER".split())
 XML_METHODS = frozenset(("value", "query", "exist", "nodes", "modify"))
-_COMPARISONS = {
+COMPARISONS = {
     "=": "=",
     "<>": "<>",
     "!=": "<>",
@@ -446,8 +446,8 @@ class ExpressionParser(TokenParser):
 
     def _after_operand(self, left: ast.Expression) -> ast.Node:
         token = self.token
-        if token.kind == "op" and token.value in _COMPARISONS:
-            operator = _COMPARISONS[self.next().value]
+        if token.kind == "op" and token.value in COMPARISONS:
+            operator = COMPARISONS[self.next().value]
             if self.at_any("ANY", "SOME", "ALL") and self.ahead().value == "(":
                 quantifier = "ALL" if self.next().value == "ALL" else "ANY"
                 return ast.Quantified(operator, quantifier, left, self._query_in_parentheses())

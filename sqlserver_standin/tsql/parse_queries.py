@@ -22,6 +22,8 @@ _QUERY_HINTS = frozenset(
     IGNORE_NONCLUSTERED_COLUMNSTORE_INDEX""".split()
 )
 
+MOST_RECURSION = 32767
+
 
 class QueryParser(ExpressionParser):
     """Parses queries."""
@@ -274,7 +276,7 @@ class QueryParser(ExpressionParser):
                 self.next()
                 call = ast.Method(ast.Variable(name[0]), self.next().text, self._arguments())
                 return self._function_source(call)
-            return ast.TableSource(name, self._table_alias(), self._table_hints())
+            return ast.TableSource(name, self._table_alias(), *self._table_hints())
         if self.at_any("OPENROWSET", "OPENQUERY", "OPENDATASOURCE", "OPENXML", "CONTAINSTABLE"):
             raise unsupported(self.token.value, self.token.line)
         parts = self._source_name()
@@ -285,7 +287,7 @@ class QueryParser(ExpressionParser):
         if self.at("(") and not self._at_old_hints():
             return self._function_source(self._call(parts))
         alias = self._table_alias()
-        return ast.TableSource(parts, alias, self._table_hints())
+        return ast.TableSource(parts, alias, *self._table_hints())
 
     def _source_name(self) -> tuple[str, ...] | None:
         """An object name; None (and nothing taken) for ``column.nodes(…)``."""
@@ -362,25 +364,27 @@ class QueryParser(ExpressionParser):
             return self.name()
         return None
 
-    def _table_hints(self) -> tuple[str, ...]:
+    def _table_hints(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The hints of a table source, and the indexes that they name."""
         if self.at("WITH") and self.ahead().value == "(":
             self.next()
         elif not (self.at("(") and self._at_old_hints()):
-            return ()
+            return (), ()
         self.expect("(")
         hints: list[str] = []
+        indexes: list[str] = []
         while not self.accept(")"):
-            hints.append(self._table_hint())
+            hints.append(self._table_hint(indexes))
             self.accept(",")
-        return tuple(hints)
+        return tuple(hints), tuple(indexes)
 
-    def _table_hint(self) -> str:
+    def _table_hint(self, indexes: list[str]) -> str:
         token = self.next()
         if token.value == "INDEX":
-            if self.accept("="):
-                self.next()
+            if self.accept("=") and not self.at("("):
+                indexes.append(self._index_name())
             else:
-                self.in_parentheses(lambda: self.list_of(lambda: self.next().text))
+                indexes.extend(self.in_parentheses(lambda: self.list_of(self._index_name)))
             return "INDEX"
         if token.kind != "word" or token.value not in _TABLE_HINTS:
             raise SqlError(
@@ -395,6 +399,9 @@ class QueryParser(ExpressionParser):
             self._skip_parentheses()
         return token.value
 
+    def _index_name(self) -> str:
+        return self.next().text if self.token.kind == "number" else self.name()
+
     def _skip_parentheses(self) -> None:
         depth = 0
         while True:
@@ -406,15 +413,18 @@ class QueryParser(ExpressionParser):
                 if depth == 0:
                     return
 
-    def _query_options(self) -> None:
-        """``OPTION (…)``: names are checked; PostgreSQL plans in its own way."""
+    def _query_options(self) -> int | None:
+        """``OPTION (…)``: names are checked, MAXRECURSION is answered; PostgreSQL plans in its own way."""
+        max_recursion = None
         if not self.accept("OPTION"):
-            return
+            return None
         self.expect("(")
         while True:
             token = self.next()
             if token.kind != "word" or token.value not in _QUERY_HINTS:
                 self.fail(token)
+            if token.value == "MAXRECURSION":
+                max_recursion = self._max_recursion()
             while not self.at_any(",", ")"):
                 if self.at("("):
                     self._skip_parentheses()
@@ -423,5 +433,19 @@ class QueryParser(ExpressionParser):
                 else:
                     self.next()
             if self.accept(")"):
-                return
+                return max_recursion
             self.expect(",")
+
+    def _max_recursion(self) -> int:
+        token = self.next()
+        if not token.value.isdecimal():
+            self.fail(token)
+        if int(token.value) > MOST_RECURSION:
+            raise SqlError(
+                310,
+                f"The value {token.value} specified for the MAXRECURSION option exceeds the allowed maximum of "
+                f"{MOST_RECURSION}.",
+                severity=15,
+                line=token.line,
+            )
+        return int(token.value)

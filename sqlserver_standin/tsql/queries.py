@@ -75,6 +75,8 @@ class Translated:
 class _CommonTable:
     pg_name: str
     columns: tuple[RelationColumn, ...]
+    recursive: bool = False
+    """It has the column _LEVEL, too."""
 
 
 @dataclass(slots=True)
@@ -93,9 +95,13 @@ class _SelectState:
     windows: dict[str, ast.Over] = field(default_factory=dict)
     locks: list[_Lock] = field(default_factory=list)
     lockable: bool = True
+    recursion: str | None = None
+    """The alias of the common table that this SELECT, its recursive member, reads."""
     totals: bool = False
     """ROLLUP and its like add rows in which the columns that are grouped by are NULL."""
 
+
+_LEVEL = '"recursion level"'
 
 # The clauses that see groups of rows and not rows.
 _GROUPED_CLAUSES = ("select", "having", "order")
@@ -136,6 +142,9 @@ class QueryTranslator(ExpressionTranslator):
         self.state = _SelectState()
         self.aliases: set[str] = set()
         self.before: list[str] = []
+        self.max_recursion = 100
+        self._member: tuple[ast.Select, str] | None = None
+        """The recursive member of a common table that is being translated, and the name of that table."""
 
     def table_function(self, node: ast.FunctionTable) -> tuple[str, str, list[tuple[str, SqlType, bool]]]:
         """(SQL, default alias, columns) of a function in FROM."""
@@ -243,7 +252,9 @@ class QueryTranslator(ExpressionTranslator):
             translated = self.query(query, nested=True)
         self._one_column(translated)
         column = translated.columns[0].value
-        return translated.sql, Value("q.c", column.type, column.nullable)
+        return translated.sql, replace(
+            column, sql="q.c", raw=None, null=False, constant=False, digits=None, infer=None
+        )
 
     @staticmethod
     def _one_column(translated: Translated) -> None:
@@ -295,30 +306,53 @@ class QueryTranslator(ExpressionTranslator):
         for table in tables:
             self.scope = Scope()
             pg_name = self.pg_alias(table.name)
-            if _refers_to(table.query, table.name):
+            refers_to_itself = _refers_to(table.query, table.name)
+            if refers_to_itself:
                 recursive = True
                 translated = self._recursive(table, pg_name)
             else:
                 translated = self.query(table.query, nested=True)
             columns = self._relation_columns(translated, table.name, table.columns, pg_name)
             self.common[table.name.lower()] = _CommonTable(pg_name, columns)
-            names = ",".join(identifier(column.name) for column in columns)
-            parts.append(f"{pg_name}({names}) AS ({translated.sql})")
+            names = [identifier(column.name) for column in columns]
+            if refers_to_itself:
+                names.append(_LEVEL)
+            parts.append(f"{pg_name}({','.join(names)}) AS ({translated.sql})")
         self.scope = scope
         return f"WITH {'RECURSIVE ' if recursive else ''}{', '.join(parts)} "
 
     def _recursive(self, table: ast.CommonTable, pg_name: str) -> Translated:
+        """A common table that reads itself; a column of its own counts the recursions, which have a limit."""
         body = table.query.body
         if not isinstance(body, ast.SetOperation) or body.operator != "UNION ALL":
             raise SqlError(
                 252,
                 f"Recursive common table expression '{table.name}' does not contain a top-level UNION ALL operator.",
             )
+        if not isinstance(body.right, ast.Select) or _refers_to(ast.Query(body.left), table.name):
+            raise unsupported("a common table with more than one recursive member")
         anchor = self._term(body.left, None)
         columns = self._relation_columns(anchor, table.name, table.columns, pg_name)
-        self.common[table.name.lower()] = _CommonTable(pg_name, columns)
-        rest = self._term(body.right, [column.value.type for column in anchor.columns])
-        return Translated(f"{anchor.sql} UNION ALL {rest.sql}", anchor.columns)
+        self.common[table.name.lower()] = _CommonTable(pg_name, columns, recursive=True)
+        member, self._member = self._member, (body.right, table.name)
+        rest = self._term(body.right, None)
+        if len(rest.columns) != len(anchor.columns):
+            raise _unequal_columns()
+        outputs = []
+        for column, one, two in zip(columns, anchor.columns, rest.columns, strict=True):
+            if not (two.value.null or _same_type(one.value.type, two.value.type)):
+                raise SqlError(
+                    240,
+                    "Types don't match between the anchor and the recursive part in column "
+                    f'"{column.name}" of recursive query "{table.name}".',
+                )
+            nullable = one.value.nullable or two.value.nullable
+            outputs.append(replace(one, value=replace(one.value, nullable=nullable)))
+        targets = [column.type for column in columns]
+        if [two.value.type for two in rest.columns] != targets or any(two.value.null for two in rest.columns):
+            rest = self._term(body.right, targets)
+        self._member = member
+        return Translated(f"SELECT a.*, 0 FROM ({anchor.sql}) AS a UNION ALL {rest.sql}", outputs)
 
     @staticmethod
     def _relation_columns(
@@ -356,11 +390,7 @@ class QueryTranslator(ExpressionTranslator):
         assert isinstance(node, ast.SetOperation)
         left, right = self._term(node.left, None), self._term(node.right, None)
         if len(left.columns) != len(right.columns):
-            raise SqlError(
-                205,
-                "All queries combined using a UNION, INTERSECT or EXCEPT operator must have an equal number of "
-                "expressions in their target lists.",
-            )
+            raise _unequal_columns()
         outputs: list[Output] = []
         for position, (one, two) in enumerate(zip(left.columns, right.columns, strict=True)):
             if expected is not None:
@@ -496,12 +526,24 @@ class QueryTranslator(ExpressionTranslator):
             f"{output.value.sql} AS {identifier(output.name)}" if output.name else output.value.sql
             for output in outputs
         )
+        if self._member is not None and self._member[0] is select:
+            listed += f", {self._next_level(self._member[1])}"
         sql = (
             f"SELECT {'DISTINCT ' if select.distinct else ''}{listed}{from_sql}{where_sql}{group_sql}{having_sql}"
             f"{order_sql}"
         )
         sql += self._top(select, sql) + self._offset(query) + self._lock_clause()
         return Translated(sql, outputs, variables)
+
+    def _next_level(self, table: str) -> str:
+        if self.state.recursion is None:
+            raise unsupported(
+                f"a reference to the common table {table} in a subquery of its recursive member"
+            )
+        level = f"{self.state.recursion}.{_LEVEL}"
+        if not self.max_recursion:
+            return f"{level} + 1"
+        return f"CASE WHEN {level} < {self.max_recursion} THEN {level} + 1 ELSE sys.recursion_exhausted({level}) END"
 
     def _select_list(self, select: ast.Select, expected: Sequence[SqlType] | None) -> list[Output]:
         outputs: list[Output] = []
@@ -546,7 +588,7 @@ class QueryTranslator(ExpressionTranslator):
     def _variable_value(self, item: ast.SelectItem, value: Value) -> Value:
         data_type = self.context.variables.get(item.variable or "")
         if data_type is None:
-            raise SqlError(137, f'Must declare the scalar variable "{item.variable}".', severity=15)
+            raise SqlError(137, f'Must declare the scalar variable "{item.variable}".', severity=15, state=2)
         if item.operator != "=":
             value = self.operate(item.operator[:-1], self.parameter(item.variable or "", data_type), value)
         return convert(value, data_type)
@@ -808,11 +850,24 @@ class QueryTranslator(ExpressionTranslator):
             if common is not None:
                 alias = self.pg_alias(node.alias or node.name[0])
                 self._add(node.alias or node.name[0], common.columns, alias, optional)
+                if common.recursive:
+                    self.state.recursion = alias
                 return f"{common.pg_name} AS {alias}"
         table = self.find_table(node.name)
+        self.check_indexes(node, table)
         alias = self.pg_alias(node.alias or table.name)
         self.scope.add(table_relation(table, node.alias, alias, nullable=optional))
         return self._locked(table.pg_name, alias, node.hints, optional)
+
+    def check_indexes(self, node: ast.TableSource, table: Table) -> None:
+        """INDEX hints have no effect, but must name an index that is there."""
+        for index in node.indexes:
+            if index != "0" and not self.catalog.has_index(table, index):
+                number, what = (307, f"Index ID {index}") if index.isdecimal() else (308, f"Index '{index}'")
+                raise SqlError(
+                    number,
+                    f"{what} on table '{'.'.join(node.name)}' (specified in the FROM clause) does not exist.",
+                )
 
     def _locked(self, pg_name: str, alias: str, hints: Sequence[str], optional: bool) -> str:
         """The table under its alias; locking hints become row locks.
@@ -1078,6 +1133,24 @@ _JSON_STYLES = {"datetime": "126", "date": "23", "datetimeoffset": "127"}
 _FIRST_ARGUMENT_IS_A_WORD = frozenset(
     ("DATEADD", "DATEDIFF", "DATEDIFF_BIG", "DATEPART", "DATENAME", "DATETRUNC", "DATE_BUCKET")
 )
+
+
+def _unequal_columns() -> SqlError:
+    return SqlError(
+        205,
+        "All queries combined using a UNION, INTERSECT or EXCEPT operator must have an equal number of expressions in "
+        "their target lists.",
+    )
+
+
+def _same_type(one: SqlType, two: SqlType) -> bool:
+    names = {"decimal": "numeric"}
+    return (names.get(one.name, one.name), one.length, one.precision, one.scale) == (
+        names.get(two.name, two.name),
+        two.length,
+        two.precision,
+        two.scale,
+    )
 
 
 def _json_object(tree: dict[str, Any]) -> str:

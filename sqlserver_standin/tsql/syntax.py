@@ -295,6 +295,8 @@ class TableSource(Source):
     name: tuple[str, ...]
     alias: str | None = None
     hints: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    """What INDEX hints name: indexes, or their numbers."""
 
 
 @dataclass(slots=True)
@@ -430,6 +432,8 @@ class Statement(Node):
     text: str = field(default="", kw_only=True)
     line: int = field(default=1, kw_only=True)
     common: tuple[CommonTable, ...] = field(default=(), kw_only=True)
+    max_recursion: int = field(default=100, kw_only=True)
+    """OPTION (MAXRECURSION n); 0 for no limit."""
 
 
 @dataclass(slots=True)

@@ -76,6 +76,7 @@ class Translator:
         return self._translate_with(node, DataTranslator(self.catalog, context))
 
     def _translate_with(self, node: ast.Statement, work: DataTranslator) -> Translation:
+        work.max_recursion = node.max_recursion
         match node:
             case ast.SelectStatement():
                 return self._select(node, work)
@@ -129,7 +130,7 @@ class Translator:
         """A query on its own, for CREATE VIEW."""
         work = DataTranslator(self.catalog, context)
         prefix = work.common_tables(common)
-        translated: Translated = work.query(query)
+        translated: Translated = work.query(query, nested=True)
         return Translation(
             prefix + translated.sql,
             tuple(work.parameters),

@@ -24,7 +24,10 @@ def client() -> Iterator[Client]:
 @pytest.fixture(autouse=True)
 def _clean(client: Client) -> Iterator[None]:
     yield
-    client.events("IF @@TRANCOUNT > 0 ROLLBACK; SET XACT_ABORT OFF; SET NOCOUNT OFF; DELETE FROM item")
+    client.events(
+        "IF @@TRANCOUNT > 0 ROLLBACK; SET XACT_ABORT OFF; SET NOCOUNT OFF; DELETE FROM item; "
+        "DROP TABLE IF EXISTS #v, #i"
+    )
 
 
 BATCHES: list[tuple[str, list[Any]]] = [
@@ -60,6 +63,35 @@ BATCHES: list[tuple[str, list[Any]]] = [
     ("SET NOCOUNT ON; SELECT @@OPTIONS & 512", [[(512,)]]),
     ("WAITFOR DELAY '00:00:00.010'; SELECT 1", [[(1,)]]),
     ("INSERT INTO item (name) EXEC (N'SELECT N''from exec'''); SELECT name FROM item", [[("from exec",)]]),
+    # Recursion has a limit, and both parts of it the same types.
+    ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 101) SELECT COUNT(*) FROM n", [[(101,)]]),
+    ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 102) SELECT COUNT(*) FROM n; SELECT 2",
+     [530, [(2,)]]),
+    ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n OPTION (MAXRECURSION 5)", [530]),
+    ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 200) SELECT COUNT(*) FROM n "
+     "OPTION (RECOMPILE, MAXRECURSION 0)", [[(200,)]]),
+    ("SELECT 1 OPTION (MAXRECURSION 32768)", [310]),
+    ("WITH n AS (SELECT 'a' AS i UNION ALL SELECT i + 'b' FROM n) SELECT i FROM n", [240]),
+    ("WITH n AS (SELECT NULL AS i UNION ALL SELECT N'b' FROM n) SELECT i FROM n", [240]),
+    ("WITH n (i, j) AS (SELECT CAST(N'a' AS nvarchar(9)), 1 UNION ALL SELECT NULL, j + 1 FROM n WHERE j < 2) "
+     "SELECT * FROM n", [[("a", 1), (None, 2)]]),
+    # Each change gives a row a new rowversion, which nobody else may give.
+    ("CREATE TABLE #v (id int, v rowversion); INSERT INTO #v (id) VALUES (1), (2); INSERT INTO #v VALUES (3, DEFAULT); "
+     "UPDATE #v SET id = 9 OUTPUT IIF(deleted.v < inserted.v, 1, 0) WHERE id = 1; "
+     "SELECT COUNT(DISTINCT v), DATALENGTH(MAX(v)) FROM #v", [[(1,)], [(3, 8)]]),
+    ("CREATE TABLE #v (id int, v rowversion); UPDATE #v SET v = 0x01", [272]),
+    ("CREATE TABLE #v (id int, v rowversion); INSERT INTO #v (v) VALUES (0x01)", [273]),
+    ("CREATE TABLE #v (id int); INSERT INTO #v VALUES (1); ALTER TABLE #v ADD v rowversion; "
+     "EXEC ('SELECT DATALENGTH(v) FROM #v')", [[(8,)]]),
+    # An INDEX hint names an index that is there.
+    ("SELECT n FROM item WITH (INDEX (1)); SELECT n FROM item WITH (INDEX = 0)", [[], []]),
+    ("SELECT n FROM item WITH (NOLOCK, INDEX (nowhere))", [308]),
+    ("SELECT n FROM item WITH (INDEX (77))", [307]),
+    ("DELETE FROM item WITH (INDEX = nowhere)", [308]),
+    ("CREATE TABLE #i (a int, INDEX ix (a)); SELECT a FROM #i WITH (INDEX (IX))", [[]]),
+    ("SELECT * FROM nowhere.dbo.item", [208]),
+    ("SELECT POWER(10, 10)", [232]),
+    ("SELECT CONVERT(varchar(40), GETDATE(), 130)", [40000]),
     ("SET LANGUAGE us_english", ["Changed language setting to us_english."]),
 ]  # fmt: skip
 
@@ -159,6 +191,8 @@ def test_a_procedure_has_parameters_results_and_a_status(client: Client) -> None
     )
     assert failure(client, "EXEC twice 1, 2, 3, 4").number == 8144
     assert failure(client, "EXEC twice @z = 1").number == 8145
+    error = failure(client, "EXEC twice 'one', @sum = 0")
+    assert (error.number, error.text) == (8114, "Error converting data type varchar to int.")
     assert answers(client, "ALTER PROCEDURE twice AS SELECT 2") == []
     assert answers(client, "twice") == [[(2,)]]
     assert answers(client, "DROP PROCEDURE twice; EXEC twice") == [2812]

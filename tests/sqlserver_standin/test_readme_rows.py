@@ -136,6 +136,8 @@ SUPPORTED: dict[str, dict[str, Claim]] = {
         "READPAST": "test_readpast_leaves_locked_rows_out_and_nowait_fails_at_once",
         "NOWAIT": "test_readpast_leaves_locked_rows_out_and_nowait_fails_at_once",
         "TABLOCKX lock as they say": "test_a_locking_hint_makes_others_wait_for_those_rows",
+        "MAXRECURSION limits a common table": "test_a_batch_answers_as_on_sql_server",
+        "INDEX names an index that is there": "test_a_batch_answers_as_on_sql_server",
         "the other table and query hints are known by name and have no effect": (
             "SELECT COUNT(*) FROM thing WITH (NOLOCK, INDEX (1)) OPTION (RECOMPILE, MAXDOP 1); "
             "EXEC ('SELECT 1 FROM thing WITH (NOSUCHHINT)')",

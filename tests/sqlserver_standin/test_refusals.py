@@ -100,6 +100,28 @@ REFUSALS: list[tuple[str, int, int, int, str]] = [
      "The operation failed because an index or statistics with name 'ux_n' already exists on table 'dbo.child'."),
     ("CREATE INDEX ix ON parent (nothing)", 1911, 16, 1, "Column name 'nothing' does not exist in the target "
      "table or view."),
+    # A filter compares columns with constants, and knows AND only.
+    ("CREATE INDEX ix ON child (n) WHERE n = 1 OR n = 2", 156, 15, 1, "Incorrect syntax near the keyword 'OR'."),
+    ("CREATE INDEX ix ON parent (name) WHERE name LIKE N'a%'", 156, 15, 1,
+     "Incorrect syntax near the keyword 'LIKE'."),
+    ("CREATE INDEX ix ON child (n) WHERE n BETWEEN 1 AND 2", 156, 15, 1,
+     "Incorrect syntax near the keyword 'BETWEEN'."),
+    ("CREATE INDEX ix ON child (n) WHERE n NOT IN (1)", 156, 15, 1, "Incorrect syntax near the keyword 'NOT'."),
+    ("CREATE INDEX ix ON child (n) WHERE ABS(n) = 1", 102, 15, 1, "Incorrect syntax near '('."),
+    ("CREATE INDEX ix ON child (n) WHERE n IN (SELECT 1)", 156, 15, 1,
+     "Incorrect syntax near the keyword 'SELECT'."),
+    ("CREATE INDEX ix ON child (n) WHERE n = parent_id", 10735, 15, 1,
+     "Incorrect WHERE clause for filtered index 'ix' on table 'child'."),
+    ("CREATE INDEX ix ON child (n) WHERE parent_id = NULL", 10618, 16, 1,
+     "Filtered index 'ix' cannot be created on table 'child' because the filter expression contains a comparison "
+     "with a literal NULL value. Rewrite the comparison to use the IS [NOT] NULL comparison operator to test for "
+     "NULL values."),
+    ("CREATE TABLE computed (a int, b AS (a * 2), INDEX ix (a) WHERE b > 1)", 10609, 16, 1,
+     "Filtered index 'ix' cannot be created on table 'computed' because the column 'b' in the filter expression is a "
+     "computed column. Rewrite the filter expression so that it does not include this column."),
+    ("CREATE VIEW sorted AS SELECT id FROM parent ORDER BY id", 1033, 15, 1,
+     "The ORDER BY clause is invalid in views, inline functions, derived tables, subqueries, and common table "
+     "expressions, unless TOP, OFFSET or FOR XML is also specified."),
     ("EXEC nothing", 2812, 16, 62, "Could not find stored procedure 'nothing'."),
     ("USE nothing", 911, 16, 1, "Database 'nothing' does not exist. Make sure that the name is entered correctly."),
     ("CREATE DATABASE master", 1801, 16, 3, "Database 'master' already exists. Choose a different database name."),

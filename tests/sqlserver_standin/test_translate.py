@@ -401,6 +401,8 @@ def test_columns_of_different_collations_conflict(client: Client) -> None:
     )
     assert client.rows(sql) == [(1,)]
     assert client.rows("SELECT 1 FROM #c WHERE CONCAT(a, 'x') = 'AX' COLLATE Latin1_General_CI_AS") == [(1,)]
+    assert client.error("SELECT 1 FROM #c WHERE a IN (SELECT b FROM #c)")[0] == 468
+    assert client.rows("SELECT 1 FROM #c WHERE a IN (SELECT 'a' FROM #c)") == [(1,)]
     client.events("DROP TABLE #c")
 
 
@@ -494,6 +496,20 @@ def test_merge_with_holdlock_inserts_a_key_once(stock: tuple[Client, Client]) ->
     with ThreadPoolExecutor() as pool:
         list(pool.map(work, stock))
     assert stock[0].value("SELECT SUM(n) FROM stock WHERE id >= 100") == 60
+
+
+def test_not_exists_with_holdlock_inserts_a_key_once(stock: tuple[Client, Client]) -> None:
+    stock[1].events("SET LOCK_TIMEOUT -1")
+    insert = """INSERT INTO stock (id, n) SELECT s.id, 1 FROM (VALUES ({0})) AS s (id)
+                WHERE NOT EXISTS (SELECT 1 FROM stock WITH (UPDLOCK, HOLDLOCK) WHERE id = s.id)"""
+
+    def work(client: Client) -> None:
+        for key in range(100, 130):
+            client.events(insert.format(key))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, stock))
+    assert stock[0].value("SELECT SUM(n) FROM stock WHERE id >= 100") == 30
 
 
 def test_a_name_inside_a_subquery_is_ambiguous_only_there(client: Client) -> None:

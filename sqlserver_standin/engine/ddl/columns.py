@@ -71,7 +71,7 @@ class Columns(Definer):
                     raise sql_error(8111, table.name)
                 column.nullable = False
             elif definition.nullable is None:
-                column.nullable = definition.identity is None
+                column.nullable = definition.identity is None and column.type.name != "timestamp"
             else:
                 column.nullable = definition.nullable
 
@@ -105,6 +105,8 @@ class Columns(Definer):
             column.has_default = True
             expression, _ = self.expression(constraint.source.node, None, column.type)
             parts.append(f"DEFAULT {expression}")
+        if column.type.name == "timestamp":
+            parts.append("DEFAULT int8send(nextval('sys_meta.rowversion'))")
         if not column.nullable:
             parts.append("NOT NULL")
         return " ".join(parts)

@@ -13,6 +13,8 @@ from sqlserver_standin.engine.link import PostgresError
 from sqlserver_standin.engine.metadata import ColumnInfo, TableInfo
 from sqlserver_standin.engine.names import pg_name, quote
 from sqlserver_standin.errors import sql_error, unsupported
+from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.expressions import descendants
 from sqlserver_standin.types import MAX
 
 
@@ -52,6 +54,7 @@ class Indexes(Definer):
         if index.unique:
             parts.append("NULLS NOT DISTINCT")
         if index.where is not None:
+            _check_filter(index.where.node, index, table)
             condition, _ = self.expression(index.where.node, table)
             parts.append(f"WHERE {condition}")
             meta["where"] = stored_definition(index.where.node, index.where.text)
@@ -173,3 +176,33 @@ class Indexes(Definer):
         )
         wanted = sorted(column.pg_name for column in columns)
         return any(sorted((names or "").split("\x01")) == wanted for (names,) in rows)
+
+
+def _check_filter(node: ast.Node, index: st.IndexDefinition, table: TableInfo) -> None:
+    """A filter compares columns that are not computed with constants.
+
+    https://learn.microsoft.com/sql/t-sql/statements/create-index-transact-sql#where-filter_predicate
+    """
+    for each in (node, *descendants(node)):
+        if isinstance(each, ast.ColumnName):
+            column = table.column(each.parts[-1])
+            if column is not None and column.computed:
+                raise sql_error(10609, index.name, table.name, column.name)
+        operands: tuple[ast.Expression, ...] = ()
+        if isinstance(each, ast.Comparison):
+            operands = (each.right,)
+            if each.right == ast.Constant("null"):
+                raise sql_error(10618, index.name, table.name)
+        elif isinstance(each, ast.InList):
+            operands = each.items
+        if not all(map(_is_constant, operands)):
+            raise sql_error(10735, index.name, table.name)
+
+
+def _is_constant(node: ast.Expression) -> bool:
+    match node:
+        case ast.Constant():
+            return True
+        case ast.Unary(operand=operand) | ast.Cast(operand=operand) | ast.Collate(operand=operand):
+            return _is_constant(operand)
+    return False

@@ -115,7 +115,9 @@ class Tables(Definer):
         new = replace(table, columns=added)
         self._columns.apply_nullability(new, statement.columns, own)
         for definition, column in zip(statement.columns, added, strict=True):
-            has_default = any(c.kind == "DEFAULT" and c.for_column == column.name for c in constraints)
+            has_default = column.type.name == "timestamp" or any(
+                c.kind == "DEFAULT" and c.for_column == column.name for c in constraints
+            )
             if not (
                 column.nullable or has_default or column.identity or definition.computed
             ) and not self._empty(table):

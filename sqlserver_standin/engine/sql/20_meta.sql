@@ -6,6 +6,9 @@ CREATE SCHEMA "INFORMATION_SCHEMA";
 CREATE SCHEMA sys_meta;
 DROP SCHEMA public;
 
+-- What rowversion columns count: https://learn.microsoft.com/sql/t-sql/data-types/rowversion-transact-sql
+CREATE SEQUENCE sys_meta.rowversion START WITH 2001;
+
 CREATE TABLE sys_meta.extended_property (
     class smallint NOT NULL,
     major_id integer NOT NULL,

@@ -294,6 +294,9 @@ BEGIN
             WHEN long_style IN (121, 21, 25, 126, 127) THEN to_char(value, 'HH24:MI:SS') || sys.fraction_of(value, scale)
             ELSE NULL END;
     END IF;
+    IF long_style IN (130, 131) THEN
+        PERFORM sys.throw(40000, 'not supported by the stand-in: dates of the Hijri calendar (styles 130 and 131)');
+    END IF;
     IF clock IS NULL THEN
         PERFORM sys.throw(281, format('%s is not a valid style number when converting from %s to a character string.', style, source));
     END IF;
