@@ -96,6 +96,8 @@ class DatabaseErrorWrapper(BaseDatabaseErrorWrapper):
         if exc_value is None or not isinstance(exc_value, pyodbc.Error):
             return
         if _hides_interrupt(exc_value):
+            if self.wrapper.connection is not None:
+                self.wrapper.connection.interrupted = True
             with contextlib.suppress(utils.Error):
                 self.wrapper.close()
             raise KeyboardInterrupt from exc_value
@@ -503,6 +505,9 @@ class DatabaseWrapper(BaseDatabaseWrapper):
         with self.wrap_database_errors:
             if pool is None:
                 session.close()
+                return
+            if session.interrupted:
+                pool.discard(session)
                 return
             try:
                 session.end_use()

@@ -49,6 +49,8 @@ class Session:
         # The cursor whose result set stands unread on the wire; without MARS there can be one.
         self.reading: Cursor | None = None
         self.opened_at = 0.0
+        # Ctrl-C broke off an answer: what is still under way, nobody knows, so the session serves nobody else.
+        self.interrupted = False
         # How autocommit statements are tried again; None: they are not.
         self.statement_policy: RetryPolicy | None = None
         self._autocommit = True

@@ -14,6 +14,7 @@ from django.db import OperationalError
 from pytest_django import DjangoDbBlocker
 
 from mssql.base import DatabaseWrapper
+from mssql.odbc import pyodbc
 from mssql.pool import PoolOptions
 from sqlserver_standin.faults import FaultKind, StatementFault
 from tests.backend.echo import Echo, echo
@@ -92,6 +93,17 @@ def test_a_session_that_died_idle_is_replaced_unseen(engine: Echo, make: Any) ->
     engine.server.faults.arm(StatementFault(FaultKind.DROP_BEFORE))
     assert session_of(second) is not session
     assert len(second.pool) == 1
+
+
+def test_a_session_whose_answer_was_interrupted_is_not_given_on(make: Any) -> None:
+    alias = make()
+    session = session_of(alias)
+    with pytest.raises(KeyboardInterrupt), alias.wrap_database_errors:
+        # What pyodbc makes of Ctrl-C in a read.
+        raise pyodbc.Error("HY000", "The driver did not supply an error!")
+    assert session.driver.closed
+    assert len(alias.pool) == 0
+    assert session_of(alias) is not session
 
 
 def test_an_interrupt_while_a_session_is_renewed_keeps_its_place_free(
