@@ -67,6 +67,7 @@ class Collector:
         record = self._open.get(statement)
         if record is not None:
             record["error"] = _error(statement)
+            record["ended_at"] = time.time()
 
     def note_plan(self, statement: Statement) -> None:
         """A plan was taken."""

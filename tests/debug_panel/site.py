@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from django.conf import settings
 
 HERE = Path(__file__).resolve().parent
 PLANS = HERE.parent / "fixtures" / "plans"
+DEADLOCKS = HERE.parent / "fixtures" / "deadlocks"
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -211,14 +213,14 @@ DEADLOCK = (
 )
 
 
-def retried(request: Any) -> Any:
+def retried(request: Any, alias: str = "default") -> Any:
     """A transaction that falls to a deadlock and is tried again."""
     from mssql import errors
     from mssql.instrumentation.observer import Retry
     from mssql.instrumentation.statement import StatementKind
     from mssql.odbc import pyodbc
 
-    recorder = make_recorder()
+    recorder = make_recorder(alias)
     deadlock = pyodbc.Error("40001", DEADLOCK)
     error = errors.describe(deadlock)
     assert error is not None
@@ -251,6 +253,17 @@ def fake_estimate(alias: str, sql: str, parameters: Any, *, database: str = "") 
     return CapturedPlan(read_plan(PLAN_FILES[sql]), "estimated")
 
 
+def fake_report(alias: str, session_id: int | None, seen: datetime) -> Any:
+    """The graph that the server wrote: of the alias "reports" it has come already."""
+    from mssql.instrumentation.deadlock import parse
+    from mssql.instrumentation.deadlock_capture import DeadlockReport, Sighting
+
+    if alias != "reports":
+        return None
+    (deadlock,) = parse((DEADLOCKS / "flanksource_key-lookup-two-process.xml").read_bytes())
+    return DeadlockReport(Sighting(alias, session_id, os.getpid(), seen), deadlock)
+
+
 def prepare() -> None:
     """Set Django up, with the fake server."""
     import django
@@ -258,9 +271,11 @@ def prepare() -> None:
     django.setup()
     from django.core.management import call_command
 
+    from mssql.debug_panel import views
     from mssql.instrumentation import plan_capture, recorder
 
     plan_capture.estimate = fake_estimate
+    views.find_report = fake_report
     vars(recorder)["time"] = CLOCK
     call_command("migrate", verbosity=0)
 
@@ -277,6 +292,7 @@ def __getattr__(name: str) -> Any:
             path("async/", orders_async),
             path("quiet/", quiet),
             path("retried/", retried),
+            path("deadlock/", retried, {"alias": "reports"}),
             *debug_toolbar_urls(),
         ]
     raise AttributeError(name)

@@ -385,6 +385,25 @@ def test_it_fits_and_can_be_read(site: Site, width: int, dark: bool) -> None:
         assert page.complaints() == []
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_deadlock_can_be_read(site: Site, dark: bool) -> None:
+    with chromium(1500, 950, dark=dark) as driver:
+        page = Page(driver, site)
+        page.open("deadlock/")
+        page.click('[data-mssql-statement="3"] summary')
+        page.click("form[action$='/deadlock/'] button")
+        page.wait(lambda: page.shown("[data-mssql-deadlock] svg"), "the drawing")
+        page.shoot(f"deadlock-1500{'-dark' if dark else ''}")
+        for selector, behind in (
+            (".dl-heading", ".dl-paper"),
+            (".dl-label", ".dl-paper"),
+            (".dl-lock text", ".dl-lock rect"),
+            (".dl-session text[font-size]", ".dl-session rect"),
+        ):
+            assert contrast(page, selector, behind) >= (4.5 if dark else 3), selector
+        assert page.complaints() == []
+
+
 def overflow(page: Page, selector: str) -> int:
     """By how many pixels the element's content is wider than the element."""
     width: int = page.script(
@@ -394,25 +413,34 @@ def overflow(page: Page, selector: str) -> int:
 
 
 CONTRAST = """
+const [selector, behind] = arguments;
+const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
 const luminance = (colour) => {
-    const [red, green, blue] = colour.match(/[\\d.]+/g).map((value) => {
+    const [red, green, blue] = channels(colour).map((value) => {
         const share = value / 255;
         return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
     });
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 };
-const element = one(arguments[0]);
-let background = element;
-while (background && /, 0\\)$|transparent/.test(getComputedStyle(background).backgroundColor)) {
-    background = background.parentElement;
-}
-const text = luminance(getComputedStyle(element).color);
-const other = luminance(getComputedStyle(background).backgroundColor);
-return (Math.max(text, other) + 0.05) / (Math.min(text, other) + 0.05);
+const colours = (element) => {
+    if (behind) {
+        return [getComputedStyle(element).fill, getComputedStyle(one(behind)).fill];
+    }
+    let background = element;
+    while (background && /, 0\\)$|transparent/.test(getComputedStyle(background).backgroundColor)) {
+        background = background.parentElement;
+    }
+    return [getComputedStyle(element).color, getComputedStyle(background).backgroundColor];
+};
+return Math.min(...all(selector).map((element) => {
+    const [text, other] = colours(element).map(luminance);
+    return (Math.max(text, other) + 0.05) / (Math.min(text, other) + 0.05);
+}));
 """
 
 
-def contrast(page: Page, selector: str) -> float:
-    """WCAG's contrast of an element's text to what stands behind it."""
-    ratio: float = page.script(CONTRAST, selector)
+def contrast(page: Page, selector: str, behind: str = "") -> float:
+    """WCAG's contrast of the elements' text to what stands behind it: in a drawing, the shape ``behind``."""
+    page.element(selector)
+    ratio: float = page.script(CONTRAST, selector, behind)
     return ratio

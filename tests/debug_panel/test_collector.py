@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -29,13 +30,17 @@ def collector() -> Iterator[Collector]:
 def test_an_error_while_rows_are_read_belongs_to_its_statement(collector: Collector) -> None:
     recorder = Recorder(ConnectionInfo("default", "shop"), [CollectingObserver()])
     statement = recorder.begin(StatementKind.QUERY, "SELECT a FROM t", ())
+    statement.started_ns -= 5_000_000_000
     recorder.end(statement, rowcount=-1)
     assert "error" not in collector.statements[0]
+    failed = time.time()
     recorder.close(statement, returned_rows=3, error=LOCK_TIMEOUT)
     (record,) = collector.statements
     assert record["error"]["number"] == 1222
     assert record["error"]["message"] == "Lock request time out period exceeded."
     assert record["returned_rows"] == 3
+    # A deadlock's graph is known by this moment.
+    assert record["ended_at"] >= failed
 
 
 def test_each_statement_has_its_own_error(collector: Collector) -> None:
