@@ -198,6 +198,16 @@ def exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
 # Ordering
 
 
+@implements(lookups.Regex)
+def regex(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
+    """Match by a pattern, which is no nvarchar(max) (error 8116), as a column or an expression may be."""
+    lhs_sql, lhs_params = node.process_lhs(compiler, connection)
+    rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+    if not node.rhs_is_direct_value():
+        rhs_sql = f"CAST({rhs_sql} AS nvarchar(4000))"
+    return connection.ops.regex_lookup(node.lookup_name) % (lhs_sql, rhs_sql), (*lhs_params, *rhs_params)
+
+
 @implements(PositionRef)
 def position_ref(node: PositionRef, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     """Order by the column, or by the name of what has a parameter or subquery.
