@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import django
 from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import NotSupportedError, ProgrammingError
-from django.db.models import Field, Q
+from django.db.models import Field, JSONField, Q
 from django.db.models.constants import OnConflict
 from django.db.models.expressions import (
     Col,
@@ -27,7 +27,7 @@ from django.db.models.sql import compiler
 from django.db.transaction import TransactionManagementError
 from django.utils.hashable import make_hashable
 
-from mssql import bulk, json_expressions  # noqa: F401 (registers its implementations)
+from mssql import bulk, json_expressions
 from mssql.derived import DerivedTable
 from mssql.expressions import (
     ConditionValue,
@@ -77,6 +77,7 @@ class SQLCompiler(compiler.SQLCompiler):
         super().__init__(*args, **kwargs)
         self._lifted: dict[Any, SQL] = {}
         self._table_hints: dict[str, list[str]] = {}
+        self._has_native_json = self.connection.features.has_native_json_field
         self.hints = hints_of(self.query)
         if self.hints.query:
             self.query = without_query_hints(self.query)
@@ -95,6 +96,8 @@ class SQLCompiler(compiler.SQLCompiler):
                 sql, params = implementation(node, self, self.connection)
             else:
                 sql, params = node.as_sql(self, self.connection)
+                if cls is Col and self._has_native_json and isinstance(node.target, JSONField):
+                    sql = json_expressions.as_text(sql)
         if self._lifted and cls is not LiftedRef and (reference := self._lifted_reference(sql, params)):
             return reference, []
         return sql, list(params) if _PARAMETERS_ARE_LISTS else params

@@ -185,8 +185,9 @@ class DatabaseFeatures(BaseDatabaseFeatures):
 
     @property
     def supports_primitives_in_json_field(self) -> bool:  # type: ignore[override]
-        # Before 2022 ISJSON() knows objects and arrays only.
-        return self.is_sql_server_2022
+        # Before 2022 ISJSON() knows objects and arrays only, as the native type does
+        # (https://learn.microsoft.com/sql/t-sql/data-types/json-data-type).
+        return self.is_sql_server_2022 and not self.has_native_json_field
 
     @property
     def is_case_sensitive(self) -> bool:

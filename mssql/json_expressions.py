@@ -41,6 +41,12 @@ AS_TEXT = "[json].[value]"
 AS_NUMBER = "CASE WHEN [json].[type] = 2 THEN TRY_CAST([json].[value] AS float) END"
 
 
+def as_text(sql: str) -> str:
+    """Return a value of the native type as text: that type is not compared, sorted, grouped by or counted, and does
+    not become text by itself (https://learn.microsoft.com/sql/t-sql/data-types/json-data-type#conversion)."""
+    return f"CAST({sql} AS nvarchar(max))"
+
+
 def path(keys: Sequence[str]) -> str:
     """Return the JSON path of nested keys; a key that is a number means an element of an array.
 
@@ -72,12 +78,16 @@ class _Document:
         self.sql, params = compiler.compile(node)
         self.params = tuple(params)
         self.text = self.sql
-        if compiler.connection.features.has_native_json_field:
-            # The native type does not become text by itself, and OPENJSON takes it on SQL Server alone
-            # (https://learn.microsoft.com/sql/t-sql/data-types/json-data-type#limitations).
-            self.text = f"CAST({self.sql} AS nvarchar(max))"
-            if compiler.connection.server.is_managed:
-                self.sql = self.text
+        if (
+            isinstance(node, Col)
+            and compiler.connection.features.has_native_json_field
+            and compiler.query.group_by is None
+            and not compiler.connection.server.is_managed
+        ):
+            # OPENJSON takes the native type as it is, on SQL Server alone
+            # (https://learn.microsoft.com/sql/t-sql/data-types/json-data-type#limitations); of what rows are grouped
+            # by, the text.
+            self.sql, _ = node.as_sql(compiler, compiler.connection)
 
     def entry(self, *more: str, final_may_be_index: bool = True) -> SQL:
         """Return the FROM and WHERE that find the one entry under the keys: its [type] and [value]."""
@@ -91,7 +101,8 @@ class _Document:
         if is_index(final):
             # Arrays have their positions as keys.
             opening = "[[]" if final_may_be_index else "{"
-            sql += f" AND JSON_QUERY({document}, {where}) LIKE N'{opening}%%'"
+            text = f"CASE WHEN ISJSON({self.sql}) = 1 THEN {self.text} END"
+            sql += f" AND JSON_QUERY({text}, {where}) LIKE N'{opening}%%'"
             params += document_params
         return sql, params
 
@@ -164,8 +175,7 @@ def _same(value: Any, connection: DatabaseWrapper) -> SQL:
         case str():
             return f"([type] = 1 AND [value] {BINARY} = %s)", (value,)
         case _:
-            separators = (",", ":") if connection.features.has_native_json_field else None
-            text = json.dumps(value, separators=separators)
+            text = connection.ops.adapt_json_value(value, None)
             return f"([type] = {_type_of(value)} AND [value] {BINARY} = %s)", (text,)
 
 
@@ -244,6 +254,12 @@ def has_key(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQ
 def json_exact(node: Any, compiler: SQLCompiler, connection: DatabaseWrapper) -> SQL:
     lhs_sql, lhs_params = node.process_lhs(compiler, connection)
     rhs_sql, rhs_params = node.process_rhs(compiler, connection)
+    if (
+        connection.features.has_native_json_field
+        and node.rhs_is_direct_value()
+        and not rhs_params[0].startswith(("{", "["))
+    ):
+        return "0 = 1", ()  # The native type holds objects and arrays alone.
     lhs_sql, rhs_sql = _comparable(lhs_sql, node.lhs, connection), _comparable(rhs_sql, node.rhs, connection)
     return f"{lhs_sql} {BINARY} = {rhs_sql}", (*lhs_params, *rhs_params)
 
@@ -262,10 +278,9 @@ if hasattr(lookups, "JSONIn"):  # Django 6.1 and newer.
 
 def _comparable(sql: str, node: Any, connection: DatabaseWrapper) -> str:
     """Return a document as text: the native type does not compare, and writes each document in its own way."""
-    if not connection.features.has_native_json_field:
+    if not connection.features.has_native_json_field or isinstance(node, Col):
         return sql
-    document = sql if isinstance(node, Col) else f"CAST({sql} AS json)"
-    return f"CAST({document} AS nvarchar(max))"
+    return as_text(f"CAST({sql} AS json)")
 
 
 # Containment. The value is known: it is unfolded into conditions on the entries of OPENJSON.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 import uuid
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -42,6 +43,19 @@ BINARY_PLACEHOLDER = "CONVERT(varbinary(max), %s)"
 # unmanaged model's DateField there may be a datetime. Each converter costs a call for each row, and the first one a
 # copy of each row.
 _NATIVE_COLUMNS = frozenset({"BinaryField", "DateField", "TimeField"})
+
+_TEXT_FIELDS = frozenset(
+    {
+        "CharField",
+        "FileField",
+        "FilePathField",
+        "GenericIPAddressField",
+        "IPAddressField",
+        "JSONField",
+        "SlugField",
+        "TextField",
+    }
+)
 
 # Monday, and the smallest date: whole units counted from here are never negative, so integer division floors.
 _EPOCH = "CAST('00010101' AS %s)"
@@ -290,6 +304,18 @@ class DatabaseOperations(BaseDatabaseOperations):
 
     def prep_for_iexact_query(self, x: Any) -> str:
         return str(x)
+
+    def adapt_json_value(self, value: Any, encoder: type[json.JSONEncoder] | None) -> str:
+        if not self.connection.features.has_native_json_field:
+            return super().adapt_json_value(value, encoder)
+        # As the native type gives it back, but for numbers with an exponent.
+        return json.dumps(value, cls=encoder, ensure_ascii=False, separators=(",", ":"))
+
+    def lookup_cast(self, lookup_type: str, internal_type: str | None = None) -> str:
+        # REGEXP_LIKE takes text alone (error 8116), where LIKE converts.
+        if lookup_type in ("regex", "iregex") and internal_type not in _TEXT_FIELDS:
+            return "CAST(%s AS nvarchar(max))"
+        return "%s"
 
     def regex_lookup(self, lookup_type: str) -> str:
         if not self.connection.features.supports_regexp_like:

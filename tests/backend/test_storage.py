@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 from django.apps import apps as global_apps
 from django.db import NotSupportedError, connection, connections, models
-from django.db.models import F
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from mssql.base import DatabaseWrapper
-from mssql.features import DatabaseFeatures
-from mssql.server import ServerInfo
 from mssql.uuid_storage import convert_uuid_columns
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -231,37 +228,6 @@ def test_the_conversion_finds_nothing_in_other_models(another: Any) -> None:
     with another().schema_editor(collect_sql=True) as editor:
         convert_uuid_columns(global_apps, editor)
     assert editor.collected_sql == []
-
-
-@pytest.mark.parametrize("is_managed", [False, True])
-def test_json_as_the_native_type(
-    another: Any, tables: Any, registry: Any, monkeypatch: pytest.MonkeyPatch, is_managed: bool
-) -> None:
-    class Paper(models.Model):  # noqa: DJ008
-        data = models.JSONField(null=True)
-
-        class Meta:
-            app_label = "backend"
-
-    # The stand-in is a SQL Server 2022 that knows the type already.
-    monkeypatch.setattr(DatabaseFeatures, "has_native_json_type", True)
-    monkeypatch.setattr(ServerInfo, "is_managed", is_managed)
-    alias = another(json_storage="json")
-    with CaptureQueriesContext(alias) as queries:
-        tables(alias, Paper)
-    assert any("[data] json NULL" in query["sql"] for query in queries)
-    objects = Paper.objects
-    objects.bulk_create([Paper(data={"a": number, "b": [number]}) for number in range(60)])
-    objects.create(data=[1, "two", None])
-    objects.create(data=None)
-    assert objects.get(data__a=7).data == {"a": 7, "b": [7]}
-    assert objects.filter(data__b__0__gte=58).count() == 2
-    assert objects.filter(data__has_key="a").count() == 60
-    assert objects.filter(data__contains={"a": 3}).count() == 1
-    assert objects.get(data=[1, "two", None]).data == [1, "two", None]
-    assert objects.filter(data=F("data")).count() == 61
-    assert objects.filter(data__isnull=True).count() == 1
-    assert "OPENJSON(CASE WHEN ISJSON(CAST(" in str(objects.filter(data__a=7).query) or not is_managed
 
 
 def test_a_tablespace_is_a_filegroup(another: Any, tables: Any, registry: Any) -> None:
