@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import json
 import os
 import signal
@@ -167,6 +168,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8000, help="port of the site (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="visit each page, print what was seen, and stop")
     options = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no typographic quotes shows ?
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "example_project.config.settings")
     state = Path(os.environ.setdefault("DEMO_STATE_DIR", str(ROOT / "var")))
     state.mkdir(parents=True, exist_ok=True)
