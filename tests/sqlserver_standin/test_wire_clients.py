@@ -280,7 +280,7 @@ def test_freetds_tsql_logs_in_and_selects(server: Server) -> None:
         command,
         input="SELECT N'grün' AS word, 1.50 AS price\ngo\nSELECT * FROM nowhere\ngo\nexit\n",
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=100,
         env={**os.environ, "TDSVER": "7.4", "LC_ALL": "C.UTF-8"},
         check=True,
@@ -394,7 +394,7 @@ def _tedious(server: Server, tmp_path: Path, script: str, *, encrypt: bool) -> A
     ):
         pytest.skip("tedious is not installed (npm install --prefix var/node tedious)")
     path = tmp_path / "client.js"
-    path.write_text(textwrap.dedent(TEDIOUS_START + script))
+    path.write_text(textwrap.dedent(TEDIOUS_START + script), encoding="utf-8")
     settings = {
         "host": server.host,
         "port": int(server.port),
@@ -403,7 +403,9 @@ def _tedious(server: Server, tmp_path: Path, script: str, *, encrypt: bool) -> A
         "encrypt": encrypt,
     }
     command = [node, str(path), json.dumps(settings)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True, env=environment)
+    result = subprocess.run(
+        command, capture_output=True, encoding="utf-8", timeout=300, check=True, env=environment
+    )
     return json.loads(result.stdout)
 
 
