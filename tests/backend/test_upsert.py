@@ -154,18 +154,21 @@ class TestCollations:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_many_sessions_upsert_one_row() -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"update_conflicts": True, "unique_fields": ["code"], "update_fields": ["label"]},
+        {"ignore_conflicts": True},
+    ],
+    ids=["update", "ignore"],
+)
+def test_many_sessions_upsert_one_row(options: dict[str, Any]) -> None:
     failures: list[BaseException] = []
 
     def upsert(label: str) -> None:
         try:
             for _ in range(10):
-                Shelf.objects.bulk_create(
-                    [shelf("a", 1, "x", label)],
-                    update_conflicts=True,
-                    unique_fields=["code"],
-                    update_fields=["label"],
-                )
+                Shelf.objects.bulk_create([shelf("a", 1, "x", label)], **options)
         except BaseException as error:
             failures.append(error)
         finally:
