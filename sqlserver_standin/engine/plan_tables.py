@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,14 @@ class PlanTable:
     def clustered(self) -> PlanIndex | None:
         """The clustered index; None for a heap."""
         return next((index for index in self.indexes.values() if index.clustered), None)
+
+    def covers(self, index: PlanIndex, columns: Set[str]) -> bool:
+        """Whether these columns are read in the index alone: each index holds the clustered one's key, too.
+
+        https://learn.microsoft.com/sql/relational-databases/sql-server-index-design-guide
+        """
+        clustered = self.clustered
+        return columns <= {*index.columns, *(clustered.columns if clustered else ())}
 
 
 class PlanTables:

@@ -239,8 +239,12 @@ class PlanWriter:
         index = table.indexes.get(
             node.get("Index Name", ""), PlanIndex(node.get("Index Name", ""), False, ())
         )
+        return self._through_index(node, table, index)
+
+    def _through_index(self, node: dict[str, Any], table: PlanTable, index: PlanIndex) -> ET.Element:
+        """The rows of a table by an index: from the index alone, or each looked up in the table."""
         used = set(output_columns(node, table)) | condition_columns(node, table)
-        if index.clustered or node["Node Type"] == "Index Only Scan" or used <= set(index.columns):
+        if index.clustered or node["Node Type"] == "Index Only Scan" or table.covers(index, used):
             return self._index_access(node, table, index, node.get("Filter"))
         return self._with_lookup(node, table, self._index_access(node, table, index, None))
 
@@ -345,9 +349,7 @@ class PlanWriter:
             child.get("Index Name", ""), PlanIndex(child.get("Index Name", ""), False, ())
         )
         access = {**node, **{key: child[key] for key in ("Index Cond",) if key in child}, "Plans": []}
-        if index.clustered:
-            return self._index_access(access, table, index, node.get("Filter"))
-        return self._with_lookup(access, table, self._index_access(access, table, index, None))
+        return self._through_index(access, table, index)
 
     def _constant_scan(self, node: dict[str, Any]) -> ET.Element:
         element = self._start(node, "Constant Scan", "Constant Scan")

@@ -250,7 +250,9 @@ class Showplan:
             Schema=bracket(table.schema),
             Table=bracket(table.name),
         )
-        included = [column for column in output_columns(node, table) if column not in keys]
+        # Every index holds the key of the clustered one.
+        held = (*keys, *(table.clustered.columns if table.clustered else ()))
+        included = [column for column in output_columns(node, table) if column not in held]
         for usage, names in (("EQUALITY", equal), ("INEQUALITY", unequal[:1]), ("INCLUDE", included)):
             if names:
                 columns_element = add_element(index, "ColumnGroup", Usage=usage)
