@@ -298,6 +298,7 @@ DIFFERENT: dict[str, Claim] = {
         "SELECT CAST('00:00:00.0000019' AS time(7))",
         [[(datetime.time(microsecond=2),)]],
     ),
+    "`REGEXP_LIKE` with the flag i": "test_case_is_folded_but_for_two_letters",
     "`FORMAT`": (
         "SELECT FORMAT(1234.5, 'N2'), FORMAT(CAST('2020-01-02' AS date), 'yyyy/MM/dd')",
         [[("1,234.50", "2020/01/02")]],

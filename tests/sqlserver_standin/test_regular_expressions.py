@@ -70,6 +70,11 @@ def test_it_stands_where_conditions_stand(client: Client) -> None:
     assert client.rows("SELECT text FROM #code WHERE 1 = 0 AND REGEXP_LIKE(text, '(')") == []
 
 
+def test_case_is_folded_but_for_two_letters(client: Client) -> None:
+    assert client.value(WHERE + "REGEXP_LIKE(N'ß Ж é', N'ß ж É', 'i')") == 1
+    assert client.value(WHERE + "REGEXP_LIKE(N'ſ', 's', 'i') OR REGEXP_LIKE(NCHAR(0x212A), 'k', 'i')") == 0
+
+
 REFUSALS = [
     ("REGEXP_LIKE('a') ", 102, "Incorrect syntax near ')'."),
     ("REGEXP_LIKE('a', 'a', 'c', 1)", 102, "Incorrect syntax near ','."),
