@@ -18,7 +18,7 @@ from sqlserver_standin.engine.observation import ASKS_FOR_FACTS, publish
 from sqlserver_standin.engine.row_stream import RowStream
 from sqlserver_standin.engine.statement_plans import StatementPlans
 from sqlserver_standin.engine.statement_statistics import Clock, TableReads
-from sqlserver_standin.errors import sql_error
+from sqlserver_standin.errors import sql_error, unsupported
 from sqlserver_standin.events import (
     Column,
     Done,
@@ -49,6 +49,8 @@ class DataStatements:
         self._plans = plans
         self._interpreter = interpreter
         self._catalog_only: dict[str, bool] = {}
+        self._triggers: list[str] = []
+        """Definitions of the triggers that run now, innermost last."""
 
     def run(self, statement: st.Data, frame: Frame) -> Iterator[Event]:
         session = self._session
@@ -207,12 +209,19 @@ class DataStatements:
         for event in self._fired(translation):
             updated = _updated(event, statement.node, table)
             for definition in session.ddl.modules.trigger_definitions(table.object_id, event.upper()):
+                if self._triggers and self._triggers[-1] == definition:
+                    # RECURSIVE_TRIGGERS is off: what a trigger does does not fire it again.
+                    continue
                 trigger = parse_batch(definition)[0]
                 assert isinstance(trigger, st.CreateTrigger)
                 inner = Frame(tables=dict(tables), procedure=trigger.name[-1], updated=updated)
-                for each in self._interpreter.run_module(trigger.body, inner):
-                    if not isinstance(each, Done):
-                        yield each
+                self._triggers.append(definition)
+                try:
+                    for each in self._interpreter.run_module(trigger.body, inner):
+                        if not isinstance(each, Done):
+                            yield each
+                finally:
+                    self._triggers.pop()
                 if not session.transaction.count:
                     return
         session.link.execute(f"DROP TABLE IF EXISTS {names['inserted']}, {names['deleted']}")
@@ -245,6 +254,8 @@ class DataStatements:
             rows = values.decode(
                 session.link.transformer, result, self._assignment_columns(translation, frame)
             )
+            if translation.accumulates and len(rows) > 1:
+                raise unsupported("an assignment that accumulates over several rows")
             if rows:
                 for name, value in zip(translation.assignments, rows[-1], strict=True):
                     frame.values[name] = value

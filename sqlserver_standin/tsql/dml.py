@@ -255,7 +255,10 @@ class DataTranslator(QueryTranslator):
             self.check_indexes(source, table)
         leaves, joined = _inner_joined(statement.source or named)
         waiting = {"READPAST", "NOWAIT"} & {*named.hints, *statement.target.hints}
-        if statement.top is not None or waiting or not any(leaf is named for leaf in leaves):
+        apart = statement.source is not None and named is statement.target
+        if apart and (statement.top is not None or waiting):
+            raise unsupported("TOP, READPAST or NOWAIT where the target does not stand in the FROM clause")
+        if not apart and (statement.top is not None or waiting or not any(leaf is named for leaf in leaves)):
             return self._found_rows(table, named, statement)
         alias = self.pg_alias(named.alias or table.name)
         self.scope = Scope(None, [table_relation(table, named.alias, alias)])
@@ -352,7 +355,7 @@ class DataTranslator(QueryTranslator):
             return matches[0]
         if matches:
             raise SqlError(8154, f"The table '{target.name[-1]}' is ambiguous.")
-        raise unsupported("a data change whose target does not stand in its FROM clause")
+        return target
 
     def _relation_of(self, source: ast.TableSource) -> Relation:
         name = (source.alias or source.name[-1]).lower()

@@ -38,10 +38,11 @@ FUNCTIONS: dict[str, FunctionTranslator] = {}
 """Built-in functions by upper-case name; the modules of functions fill it on import."""
 
 REFUSED_FUNCTIONS = frozenset(
-    """APPROX_PERCENTILE_CONT APPROX_PERCENTILE_DISC CERTENCODED COLUMNS_UPDATED COMPRESS CRYPT_GEN_RANDOM CURSOR_STATUS
-    DATE_BUCKET DECOMPRESS DIFFERENCE ENCRYPTBYKEY ENCRYPTBYPASSPHRASE DECRYPTBYKEY DECRYPTBYPASSPHRASE EVENTDATA
-    FORMATMESSAGE GET_FILESTREAM_TRANSACTION_CONTEXT MIN_ACTIVE_ROWVERSION PARSE PERCENTILE_CONT PERCENTILE_DISC
-    PWDCOMPARE PWDENCRYPT SET_BIT TEXTPTR TEXTVALID TRY_PARSE""".split()
+    """APPROX_PERCENTILE_CONT APPROX_PERCENTILE_DISC CERTENCODED COLUMNS_UPDATED COMPRESS CRYPT_GEN_RANDOM
+    CURRENT_TIMEZONE CURRENT_TIMEZONE_ID CURSOR_STATUS DATE_BUCKET DECOMPRESS DIFFERENCE ENCRYPTBYKEY
+    ENCRYPTBYPASSPHRASE DECRYPTBYKEY DECRYPTBYPASSPHRASE EVENTDATA FORMATMESSAGE
+    GET_FILESTREAM_TRANSACTION_CONTEXT MIN_ACTIVE_ROWVERSION PARSE PERCENTILE_CONT PERCENTILE_DISC PWDCOMPARE
+    PWDENCRYPT SET_BIT TEXTPTR TEXTVALID TRY_PARSE""".split()
 )
 """Functions of SQL Server 2022 that the stand-in knows by name only."""
 
@@ -133,6 +134,9 @@ class ExpressionTranslator:
         self.context = context
         self.scope = Scope()
         self.parameters: list[str] = []
+        self.assigned: dict[str, Value] = {}
+        """What SELECT @v = … has assigned so far: later items of the list see it."""
+        self.read_variables: set[str] = set()
         self.inferred: dict[str, SqlType | None] | None = None
         """Types found for undeclared parameters, where they are looked for."""
         self.clause = "select"
@@ -207,6 +211,9 @@ class ExpressionTranslator:
             case ast.Constant():
                 return self.constant(node)
             case ast.Variable():
+                if node.name in self.assigned:
+                    return self.assigned[node.name]
+                self.read_variables.add(node.name)
                 data_type = self.context.variables.get(node.name)
                 if data_type is None and self.inferred is not None:
                     return self._undeclared(node.name)

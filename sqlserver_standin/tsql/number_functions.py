@@ -152,7 +152,8 @@ def _round(work: QueryTranslator, node: ast.Call) -> Value:
     sql = f"sys.round_to({value.sql}::numeric,{digits},{truncate})"
     if family(result) == "float":
         sql = f"sys.round_to({convert(value, FLOAT).sql},{digits},{truncate})"
-    elif family(result) == "integer":
+    elif family(result) in ("integer", "decimal"):
+        # ROUND(9.9, 0) is an overflow: its type has room for one digit before the point.
         sql = f"{sql}::{pg_type(result)}"
     return Value(sql, result, any(each.nullable for each in values))
 

@@ -69,6 +69,8 @@ class Translated:
     sql: str
     columns: list[Output]
     assignments: tuple[str, ...] = ()
+    accumulates: bool = False
+    """An assignment reads what it has assigned for the row before."""
 
 
 @dataclass(slots=True)
@@ -168,6 +170,8 @@ class QueryTranslator(ExpressionTranslator):
             if table is None:
                 raise SqlError(1087, f'Must declare the table variable "{name[0]}".', severity=15)
             return table
+        if len(name) == 1 and name[0].lower() in self.common:
+            raise unsupported("a data change whose target is a common table")
         if len(name) == 1 and name[0].lower() in self.context.tables:
             return self.context.tables[name[0].lower()]
         if len(name) == 4:
@@ -512,7 +516,15 @@ class QueryTranslator(ExpressionTranslator):
             self.check_grouped(select.having, "having")
             with self.inside("having"):
                 having_sql = f" HAVING {self.condition(select.having)}"
-        outputs = self._select_list(select, expected)
+        accumulates = False
+        if any(item.variable is not None for item in select.items):
+            self.read_variables.clear()
+            outputs = self._select_list(select, expected)
+            read = self.read_variables & self.assigned.keys()
+            accumulates = select.source is not None and bool(read)
+            self.assigned.clear()
+        else:
+            outputs = self._select_list(select, expected)
         variables = tuple(item.variable for item in select.items if item.variable is not None)
         if variables and len(variables) != len(select.items):
             raise SqlError(
@@ -533,7 +545,7 @@ class QueryTranslator(ExpressionTranslator):
             f"{order_sql}"
         )
         sql += self._top(select, sql) + self._offset(query) + self._lock_clause()
-        return Translated(sql, outputs, variables)
+        return Translated(sql, outputs, variables, accumulates)
 
     def _next_level(self, table: str) -> str:
         if self.state.recursion is None:
@@ -556,6 +568,7 @@ class QueryTranslator(ExpressionTranslator):
             value = self.value(item.expression)
             if item.variable is not None:
                 value = self._variable_value(item, value)
+                self.assigned[item.variable] = value
             outputs.append(
                 Output(
                     self._name_of(item),
@@ -590,7 +603,7 @@ class QueryTranslator(ExpressionTranslator):
         if data_type is None:
             raise SqlError(137, f'Must declare the scalar variable "{item.variable}".', severity=15, state=2)
         if item.operator != "=":
-            value = self.operate(item.operator[:-1], self.parameter(item.variable or "", data_type), value)
+            value = self.operate(item.operator[:-1], self.value(ast.Variable(item.variable or "")), value)
         return convert(value, data_type)
 
     def _name_of(self, item: ast.SelectItem) -> str:

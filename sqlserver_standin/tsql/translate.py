@@ -39,6 +39,8 @@ class Translation:
     table: Table | None = None
     assignments: tuple[str, ...] = ()
     """SELECT @v = …: variables that take the columns of the last row."""
+    accumulates: bool = False
+    """An assignment reads what it has assigned for the row before; one row is right all the same."""
     before: tuple[str, ...] = ()
     """Statements that PostgreSQL runs first, in the same transaction."""
     into: tuple[str, ...] | None = None
@@ -101,6 +103,7 @@ class Translator:
             "select" if into is None else "select_into",
             _columns(translated.columns) if not translated.assignments else (),
             assignments=translated.assignments,
+            accumulates=translated.accumulates,
             before=tuple(work.before),
             into=into,
         )

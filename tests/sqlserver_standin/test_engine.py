@@ -63,6 +63,19 @@ BATCHES: list[tuple[str, list[Any]]] = [
     ("SET NOCOUNT ON; SELECT @@OPTIONS & 512", [[(512,)]]),
     ("WAITFOR DELAY '00:00:00.010'; SELECT 1", [[(1,)]]),
     ("INSERT INTO item (name) EXEC (N'SELECT N''from exec'''); SELECT name FROM item", [[("from exec",)]]),
+    # Each item of an assignment sees those before it; what accumulates over rows is refused, not half done.
+    ("DECLARE @a int, @b int; SELECT @a = 1, @b = @a + 1, @a = @b * 10; SELECT @a, @b", [[(20, 2)]]),
+    ("DECLARE @a int, @b int; SELECT @a = v, @b = @a * 2 FROM (VALUES (5), (6)) AS t (v) ORDER BY v; SELECT @a, @b",
+     [[(6, 12)]]),
+    ("DECLARE @n int = 2; SELECT TOP (@n) @n = v FROM (VALUES (5), (6), (7)) AS t (v) ORDER BY v; SELECT @n", [[(6,)]]),
+    ("DECLARE @n int = 7; SELECT @n = @n + COUNT(*) FROM item; SELECT @n", [[(7,)]]),
+    ("DECLARE @s varchar(9) = ''; SELECT @s += v FROM (VALUES ('a'), ('b')) AS t (v)", [40000]),
+    # The target of a change need not stand in FROM.
+    ("CREATE TABLE #v (id int, n int); INSERT INTO #v VALUES (1, 1), (2, 2); "
+     "UPDATE #v SET n = x.n + #v.n FROM (VALUES (2, 40)) AS x (id, n) WHERE x.id = #v.id; "
+     "DELETE FROM #v FROM (VALUES (1)) AS x (id) WHERE x.id = #v.id; SELECT * FROM #v", [[(2, 42)]]),
+    ("WITH c AS (SELECT TOP (1) * FROM item) DELETE FROM c", [40000]),
+    ("SELECT ROUND(748.58, -3)", [8115]),
     # Recursion has a limit, and both parts of it the same types.
     ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 101) SELECT COUNT(*) FROM n", [[(101,)]]),
     ("WITH n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 102) SELECT COUNT(*) FROM n; SELECT 2",
@@ -177,6 +190,18 @@ def test_a_trigger_that_rolls_back_ends_the_batch(client: Client) -> None:
         ]
     finally:
         client.events("DROP TRIGGER item_guard")
+
+
+def test_a_trigger_does_not_fire_itself(client: Client) -> None:
+    client.events(
+        "CREATE TRIGGER item_counts ON item AFTER INSERT, UPDATE AS "
+        "UPDATE item SET n = COALESCE(item.n, 0) + 1 FROM item JOIN inserted ON inserted.id = item.id"
+    )
+    try:
+        client.events("INSERT INTO item (name) VALUES (N'a')")
+        assert client.value("SELECT n FROM item") == 1
+    finally:
+        client.events("DROP TRIGGER item_counts")
 
 
 def test_a_procedure_has_parameters_results_and_a_status(client: Client) -> None:

@@ -54,8 +54,8 @@ class Indexes(Definer):
         if index.unique:
             parts.append("NULLS NOT DISTINCT")
         if index.where is not None:
-            _check_filter(index.where.node, index, table)
             condition, _ = self.expression(index.where.node, table)
+            _check_filter(index.where.node, index, table)
             parts.append(f"WHERE {condition}")
             meta["where"] = stored_definition(index.where.node, index.where.text)
         return [" ".join(parts), comment("INDEX", f"{quote(table.pg_schema)}.{quote(relation)}", meta)]
