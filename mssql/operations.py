@@ -87,6 +87,8 @@ class DatabaseOperations(BaseDatabaseOperations):
         "SmallAutoField": "smallint",
         "TextField": "nvarchar(max)",
         "DurationField": "bigint",
+        # Where columns are of the native type, expressions are text all the same (json_expressions.as_text).
+        "JSONField": "nvarchar(max)",
     }
 
     # Names

@@ -340,6 +340,8 @@ class TestNativeJson:
         assert list(parts) == [("tree", DOCUMENTS[0]["rings"][2], "1")]
         text = papers.filter(number=1).annotate(text=Cast("data", models.TextField()))
         assert text.get().text == '{"kind":"Tree","rings":[]}'
+        parts = papers.annotate(part=Cast("data__rings", models.JSONField()))
+        assert parts.filter(part__0=1).get().part == DOCUMENTS[0]["rings"]
 
     def test_rows_are_grouped_and_counted(self, papers: Any) -> None:
         assert papers.annotate(same=Count("number")).get(number=0).data == DOCUMENTS[0]
