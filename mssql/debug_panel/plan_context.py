@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mssql.showplan import Comparison, Finding, Operator, Plan, findings
+from mssql.showplan import Comparison, Finding, Operator, Plan, Statement, findings
 from mssql.showplan.wording import kilobytes, milliseconds, number, operator_label, percent, shorten
 
 from . import store
@@ -39,7 +39,7 @@ def plan_context(plan: Plan, xml: str, source: str, statement: Context, toolbar:
         ],
         "waits": sorted(plan.waits, key=lambda wait: -wait.milliseconds),
         "facts": _facts(plan),
-        "statistics": plan.statistics,
+        "statistics": list(dict.fromkeys(plan.statistics)),  # each query of a batch names its own
         "xml": xml[:MAX_XML_SHOWN],
         "xml_cut": max(0, len(xml) - MAX_XML_SHOWN),
         "is_wide": any(operator.depth > MAX_DEPTH_BESIDE_FACTS for operator in plan.operators()),
@@ -171,41 +171,46 @@ def _operator(operator: Operator, position: int, total_cost: float) -> Context:
 
 def _facts(plan: Plan) -> list[tuple[str, str]]:
     facts = [("Server build", plan.build), ("Kind", "actual" if plan.is_actual else "estimated")]
-    for statement in plan.statements:
-        if not statement.plans:
-            continue
-        query = statement.plans[0]
-        facts.append(("Estimated cost", number(statement.cost or query.cost)))
-        if statement.query_hash:
-            facts.append(("Query hash", statement.query_hash))
-            facts.append(("Plan hash", statement.query_plan_hash))
-        if query.times:
-            facts.append(
-                (
-                    "Elapsed, CPU",
-                    f"{milliseconds(query.times.elapsed_ms)}, {milliseconds(query.times.cpu_ms)}",
-                )
+    queries = [statement for statement in plan.statements if statement.plans]
+    for position, statement in enumerate(queries, 1):
+        which = f" ({position})" if len(queries) > 1 else ""
+        facts += [(f"{name}{which}", value) for name, value in _query_facts(statement)]
+    return facts
+
+
+def _query_facts(statement: Statement) -> list[tuple[str, str]]:
+    query = statement.plans[0]
+    facts = [("Estimated cost", number(statement.cost or query.cost))]
+    if statement.query_hash:
+        facts.append(("Query hash", statement.query_hash))
+        facts.append(("Plan hash", statement.query_plan_hash))
+    if query.times:
+        facts.append(
+            (
+                "Elapsed, CPU",
+                f"{milliseconds(query.times.elapsed_ms)}, {milliseconds(query.times.cpu_ms)}",
             )
-        if query.memory and query.memory.granted:
-            facts.append(
-                (
-                    "Memory granted, used",
-                    f"{kilobytes(query.memory.granted)}, {kilobytes(query.memory.max_used)}",
-                )
+        )
+    if query.memory and query.memory.granted:
+        facts.append(
+            (
+                "Memory granted, used",
+                f"{kilobytes(query.memory.granted)}, {kilobytes(query.memory.max_used)}",
             )
-        dop = query.degree_of_parallelism
-        if dop is not None:
-            reason = query.properties.get("NonParallelPlanReason", "")
-            facts.append(("Degree of parallelism", f"{dop} {f'({reason})' if reason else ''}"))
-        for name, label in (("CompileTime", "Compile time (ms)"), ("CachedPlanSize", "Plan size (KB)")):
-            if name in query.properties:
-                facts.append((label, query.properties[name]))
-        model = statement.properties.get("CardinalityEstimationModelVersion")
-        if model:
-            facts.append(("Cardinality estimator", model))
-        abort = statement.properties.get("StatementOptmEarlyAbortReason")
-        if abort:
-            facts.append(("Optimizer stopped early", abort))
+        )
+    dop = query.degree_of_parallelism
+    if dop is not None:
+        reason = query.properties.get("NonParallelPlanReason", "")
+        facts.append(("Degree of parallelism", f"{dop} {f'({reason})' if reason else ''}"))
+    for name, label in (("CompileTime", "Compile time (ms)"), ("CachedPlanSize", "Plan size (KB)")):
+        if name in query.properties:
+            facts.append((label, query.properties[name]))
+    model = statement.properties.get("CardinalityEstimationModelVersion")
+    if model:
+        facts.append(("Cardinality estimator", model))
+    abort = statement.properties.get("StatementOptmEarlyAbortReason")
+    if abort:
+        facts.append(("Optimizer stopped early", abort))
     return facts
 
 

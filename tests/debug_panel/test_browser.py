@@ -285,6 +285,13 @@ def test_two_plans_are_compared(page: Page) -> None:
     page.click("form[data-mssql-window] button")
     page.says("[data-mssql-comparison]", "The plans differ in shape")
     assert page.count("[data-mssql-comparison] svg.sp-plan") == 2
+    # Each row has the colour of its change: the toolbar's stripes show through none.
+    better, worse = page.script(
+        "const paint = (selector) => all(selector).map((cell) => getComputedStyle(cell).backgroundColor);"
+        "return [paint('.mp-better > td'), paint('.mp-worse > td')]"
+    )
+    assert len(set(better)) == len(set(worse)) == 1
+    assert better[0] != worse[0]
 
 
 def test_a_refusal_says_what_to_grant(page: Page) -> None:
@@ -382,6 +389,11 @@ def test_it_fits_and_can_be_read(site: Site, width: int, dark: bool) -> None:
         page.wait(lambda: overflow(page, "[data-mssql-plan-view]") <= 0, "the plan fits")
         for selector in (".mp-origin", ".mp-tabpanel h4", ".mp-toolbar", ".mp-facts dd"):
             assert contrast(page, selector) >= 4.5, selector
+        page.choose('select[name="other"]', "8:")
+        page.click("form[data-mssql-window] button")
+        page.wait(lambda: page.shown("[data-mssql-comparison]"), "the comparison")
+        page.shoot(f"{name}-comparison")
+        assert overflow(page, "[data-mssql-comparison]") <= 0
         assert page.complaints() == []
 
 
