@@ -6,11 +6,14 @@ import datetime
 import decimal
 import enum
 import random
+import re
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection, models
+from django.test.utils import isolate_apps
 from django.utils.functional import lazystr
 from django.utils.safestring import mark_safe
 from hypothesis import given
@@ -190,6 +193,42 @@ def test_a_value_comes_back_as_it_went(alias: DatabaseWrapper, value: Any) -> No
     assert got == value
     if isinstance(value, datetime.datetime):
         assert got.utcoffset() == value.utcoffset()
+
+
+class VarCharField(models.CharField):
+    """As docs/orm.md has it."""
+
+    def db_type(self, connection: Any) -> str:
+        return f"varchar({self.max_length})"
+
+
+@pytest.mark.django_db
+@isolate_apps("tests.backend")
+def test_a_field_of_varchar_compares_with_varchar(standin: Any) -> None:
+    class Part(models.Model):  # noqa: DJ008
+        code = VarCharField(max_length=20)
+
+        class Meta:
+            app_label = "backend"
+
+    with connection.schema_editor() as editor:
+        editor.create_model(Part)
+    parts = Part.objects
+    parts.bulk_create([Part(code="AB-1"), Part(code="AB-2"), Part(code="é")])
+
+    def declared(queryset: Any, found: int) -> set[str]:
+        seen = {(item["sql"], item["parameters"]) for item in standin.control.statements()}
+        assert queryset.count() == found
+        sent = {(item["sql"], item["parameters"]) for item in standin.control.statements()} - seen
+        return {kind for _, parameters in sent for kind in re.findall(r"@P\d+ (\w+)", parameters)}
+
+    assert declared(parts.filter(code="AB-1"), 1) == {"varchar"}
+    assert declared(parts.filter(code__startswith="AB"), 2) == {"varchar"}
+    assert declared(parts.filter(code__in=["AB-2", "x", "AB-3"]), 1) == {"varchar"}
+    assert declared(parts.filter(code="é"), 1) == {"nvarchar"}
+    assert declared(parts.filter(code__in=["AB-2", "é"]), 2) == {"varchar", "nvarchar"}
+    assert parts.filter(code__in=["AB-2", *map(str, range(60))]).count() == 1
+    assert parts.filter(code__in=["é", "\N{EURO SIGN}", *map(str, range(60))]).count() == 1
 
 
 def test_a_duration_is_its_microseconds(alias: DatabaseWrapper) -> None:
