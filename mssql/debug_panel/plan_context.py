@@ -225,8 +225,8 @@ def comparison_context(
         "facts": [
             {
                 "name": fact.name,
-                "first": f"{number(fact.first)} {fact.unit}".strip(),
-                "second": f"{number(fact.second)} {fact.unit}".strip(),
+                "first": _amount(fact.first, fact.unit),
+                "second": _amount(fact.second, fact.unit),
                 "factor": f"× {fact.factor:.3g}" if fact.factor is not None else "",
                 "change": ""
                 if fact.factor is None or fact.factor == 1
@@ -249,6 +249,15 @@ def comparison_context(
         "findings_new": comparison.findings_new,
         "parameters": comparison.parameters,
     }
+
+
+def _amount(value: float | None, unit: str) -> str:
+    """The figure in the unit that is read best."""
+    if unit == "ms":
+        return milliseconds(value)
+    if unit == "KB":
+        return kilobytes(value)
+    return number(value)
 
 
 def _row(operator: Operator | None) -> Context | None:
