@@ -544,7 +544,7 @@ class QueryTranslator(ExpressionTranslator):
             f"SELECT {'DISTINCT ' if select.distinct else ''}{listed}{from_sql}{where_sql}{group_sql}{having_sql}"
             f"{order_sql}"
         )
-        sql += self._top(select, sql) + self._offset(query) + self._lock_clause()
+        sql += self._top(select, query, sql) + self._offset(query) + self._lock_clause()
         return Translated(sql, outputs, variables, accumulates)
 
     def _next_level(self, table: str) -> str:
@@ -810,7 +810,7 @@ class QueryTranslator(ExpressionTranslator):
             )
         return position
 
-    def _top(self, select: ast.Select, sql: str) -> str:
+    def _top(self, select: ast.Select, query: ast.Query, sql: str) -> str:
         top = select.top
         if top is None:
             return ""
@@ -822,7 +822,7 @@ class QueryTranslator(ExpressionTranslator):
             )
         count = self._row_count(top.count)
         if top.with_ties:
-            if " ORDER BY " not in sql:
+            if not query.order:
                 raise SqlError(
                     1062, "The TOP N WITH TIES clause is not allowed without a corresponding ORDER BY clause."
                 )

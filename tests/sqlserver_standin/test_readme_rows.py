@@ -335,6 +335,10 @@ DIFFERENT: dict[str, Claim] = {
         "DECLARE @t TABLE (a int); BEGIN TRAN; INSERT INTO @t VALUES (1); ROLLBACK; SELECT COUNT(*) FROM @t",
         [[(0,)]],
     ),
+    "a temporary table that a procedure, EXEC or a parameterised statement makes": (
+        "EXEC ('CREATE TABLE #inner (a int)'); SELECT a FROM #inner; DROP TABLE #inner",
+        [[]],
+    ),
     "STATISTICS XML": "test_a_change_under_statistics_xml_happens_once",
     "LAST_QUERY_PLAN_STATS = ON": "test_keeping_last_plans_changes_no_answer",
     "plan costs, log and I/O figures": "test_an_actual_plan_counts_rows_and_comes_after_the_statements_own_rows",
