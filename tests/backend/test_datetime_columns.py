@@ -80,7 +80,7 @@ class TestDatetimeColumns:
     @pytest.mark.parametrize(("block", "hours"), [(0, 0), (1, -2)])
     def test_the_manual_converts_it(self, old: Any, registry: Any, block: int, hours: int) -> None:
         """The second block takes the values for the local time of Paris."""
-        blocks = re.findall(r"^```sql\n(.*?)^```", MANUAL.read_text(), re.MULTILINE | re.DOTALL)
+        blocks = re.findall(r"^```sql\n(.*?)^```", MANUAL.read_text("utf-8"), re.MULTILINE | re.DOTALL)
         run(blocks[block].replace("[shop_order]", "[old].[shop_order]"))
         assert old.objects.get().placed == SUMMER + datetime.timedelta(hours=hours)
         assert check_datetime_columns(registry.get_app_configs(), databases=["default"]) == []

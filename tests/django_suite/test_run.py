@@ -25,7 +25,7 @@ def test_the_app_of_a_test(test: str, app: str) -> None:
 
 
 def outcomes(folder: Path, app: str) -> dict[str, str]:
-    tests = json.loads((folder / f"{app}.json").read_text())["tests"]
+    tests = json.loads((folder / f"{app}.json").read_text("utf-8"))["tests"]
     return {test: outcome["outcome"] for test, outcome in tests.items()}
 
 
@@ -56,8 +56,8 @@ def test_statements_are_kept_with_the_app_whose_test_sent_them_first(tmp_path: P
             {"sql": "SELECT 2", "label": "basic.tests.B.test"},
         ],
     )
-    assert (tmp_path / "setup.jsonl").read_text() == '{"sql": "SELECT 1", "label": ""}\n'
-    assert (tmp_path / "basic.jsonl").read_text() == '{"sql": "SELECT 2", "label": "basic.tests.A.test"}\n'
+    assert (tmp_path / "setup.jsonl").read_text("utf-8") == '{"sql": "SELECT 1", "label": ""}\n'
+    assert (tmp_path / "basic.jsonl").read_text("utf-8") == '{"sql": "SELECT 2", "label": "basic.tests.A.test"}\n'
 
 
 def test_an_old_python_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

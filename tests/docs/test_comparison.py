@@ -11,7 +11,7 @@ import pytest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "comparison.md"
 TROUBLES = PAGE.with_name("troubleshooting.md")
-PARTS = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]
+PARTS = re.split(r"^## ", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:]
 LINK = re.compile(r"\[`([\w:]+)`\]\((\.\./tests/[\w/.]+)\)")
 
 # What the issue "A complete and correct Django backend" names, by the heading of its table.
@@ -50,7 +50,7 @@ def _rows(heading: str) -> dict[str, str]:
 def _names(path: Path) -> set[str]:
     """Test functions, classes, and ``class::method`` of a file."""
     names = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_text("utf-8")).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
         if isinstance(node, ast.ClassDef):
@@ -72,7 +72,7 @@ def test_each_row_leads_to_a_test(feature: str, tests: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "row", [line for line in TROUBLES.read_text().splitlines() if line.startswith("| `")]
+    "row", [line for line in TROUBLES.read_text("utf-8").splitlines() if line.startswith("| `")]
 )
 def test_each_trouble_leads_to_a_test(row: str) -> None:
     message, _advice, tests = row.strip("| ").split(" | ")

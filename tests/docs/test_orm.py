@@ -11,7 +11,7 @@ from django.db import migrations
 from mssql.hints import with_hints
 from tests.backend.models import Author, Book
 
-MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "orm.md").read_text()
+MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "orm.md").read_text("utf-8")
 HINTS = MANUAL.split("## Hints")[1].split("\n## ")[0]
 ROWS = dict(re.findall(r"^\| (locks|ways to the rows|the statement) \| (.*) \|$", HINTS, re.MULTILINE))
 

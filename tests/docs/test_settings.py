@@ -9,7 +9,7 @@ from pathlib import Path
 from mssql.connection_string import Options
 from mssql.instrumentation.conf import InstrumentationConfig
 
-MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text()
+MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "settings.md").read_text("utf-8")
 
 
 def _keys(part: str) -> set[str]:

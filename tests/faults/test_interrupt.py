@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# A shell's background jobs, and what they start, ignore the signal.
 CHILD = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 import django
 from django.conf import settings
 
@@ -52,6 +57,10 @@ WHERE s.program_name = 'interrupted' AND r.command = 'WAITFOR'"""
 
 
 CONNECTING = """
+import signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 import django
 from django.conf import settings
 

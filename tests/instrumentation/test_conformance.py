@@ -21,7 +21,7 @@ from tests.otlp_receiver import OtlpReceiver, attributes
 pytestmark = pytest.mark.timeout(2 * PATIENCE)
 
 TABLE = json.loads(
-    (Path(__file__).parents[1] / "fixtures" / "otel" / "sql-server-attributes.json").read_text()
+    (Path(__file__).parents[1] / "fixtures" / "otel" / "sql-server-attributes.json").read_text("utf-8")
 )
 OURS = {"mssql.alias", "mssql.session_id", "mssql.error.class", "mssql.retry.attempt"}
 CODE = {"code.file.path", "code.function.name", "code.line.number"}

@@ -36,7 +36,7 @@ NOT_EMITTED = {"mssql.instrumentation.recorder"}
 
 def table() -> list[tuple[str, str]]:
     """(what, name) of each row under "What is emitted"."""
-    section = MANUAL.read_text().split("## What is emitted")[1].split("\n## ")[0]
+    section = MANUAL.read_text("utf-8").split("## What is emitted")[1].split("\n## ")[0]
     rows = [line.split(" | ") for line in section.splitlines() if line.startswith("| ")]
     return [(row[0].removeprefix("| "), row[1]) for row in rows[1:]]
 
@@ -46,7 +46,7 @@ def names_in_code() -> set[str]:
     return {
         node.value
         for path in ROOT.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and NAME.fullmatch(node.value)
     } - NOT_EMITTED
 
@@ -74,7 +74,7 @@ def test_each_metric_has_its_kind_and_unit() -> None:
         metric.name: (KINDS[type(metric.data), getattr(metric.data, "is_monotonic", None)], metric.unit)
         for metric in data.resource_metrics[0].scope_metrics[0].metrics
     }
-    section = MANUAL.read_text().split("## What is emitted")[1].split("\n## ")[0]
+    section = MANUAL.read_text("utf-8").split("## What is emitted")[1].split("\n## ")[0]
     told = re.findall(r"^\| metric \| `([^`]+)` \| ([a-z -]+), ([a-z{}]+)", section, re.MULTILINE)
     assert {name: (kind, unit) for name, kind, unit in told} == made
 
@@ -84,7 +84,7 @@ def test_the_manual_names_every_span() -> None:
     started = {
         ast.unparse(node.args[0])
         for path in ROOT.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr in ("start_span", "start_as_current_span")
@@ -106,7 +106,7 @@ def test_each_name_stands_once_for_each_thing() -> None:
 
 
 def test_the_manual_names_every_option() -> None:
-    section = MANUAL.read_text().split("## Sending it")[0]
+    section = MANUAL.read_text("utf-8").split("## Sending it")[0]
     manual = set(re.findall(r"^\| `([a-z_.]+)` \|", section, re.MULTILINE))
     assert {name for name in manual if "." not in name} == conf._KEYS.keys()
     for group, config in (

@@ -17,7 +17,7 @@ from mssql.instrumentation.sql_text import SUMMARY_LIMIT, TEXT_LIMIT, describe
 CASES = Path(__file__).parent.parent / "fixtures" / "otel" / "db-sql-test-cases.json"
 
 
-@pytest.mark.parametrize("case", json.loads(CASES.read_text()), ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", json.loads(CASES.read_text("utf-8")), ids=lambda case: case["name"])
 def test_the_convention_s_own_cases(case: dict[str, Any]) -> None:
     described = describe(case["input"]["query"])
     assert described.text in case["expected"]["db.query.text"]

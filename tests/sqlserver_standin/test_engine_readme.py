@@ -14,7 +14,7 @@ from sqlserver_standin.engine.system_functions import SYSTEM_FUNCTIONS, SYSTEM_V
 from tests.sqlserver_standin.engine_support import failure, new_database
 from tests.sqlserver_standin.sql_support import Client
 
-README = (Path(sqlserver_standin.__file__).parent / "README.md").read_text()
+README = (Path(sqlserver_standin.__file__).parent / "README.md").read_text("utf-8")
 SECTION = README.partition("\n## The engine\n")[2].partition("\n## ")[0]
 REFUSED = SECTION.partition("```sql\n")[2].partition("```")[0].splitlines()
 

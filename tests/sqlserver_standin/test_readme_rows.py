@@ -395,7 +395,7 @@ def client(database: Client) -> Iterator[Client]:
 
 def hold(client: Client, claim: Claim) -> None:
     if isinstance(claim, str):
-        assert any(f"def {claim}(" in file.read_text() for file in HERE.glob("test_*.py")), claim
+        assert any(f"def {claim}(" in file.read_text("utf-8") for file in HERE.glob("test_*.py")), claim
     else:
         sql, expected = claim
         assert answers(client, sql) == expected

@@ -772,7 +772,7 @@ class TestJournal:
         for text in texts:
             journal.statement("batch", text)
         journal.save()
-        lines = (tmp_path / "statements.jsonl").read_text().splitlines()
+        lines = (tmp_path / "statements.jsonl").read_text("utf-8").splitlines()
         assert [json.loads(line)["sql"] for line in lines] == texts
 
     def test_messages_are_counted_until_a_reset(self, echo: Server, connection: Any) -> None:

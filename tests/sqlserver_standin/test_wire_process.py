@@ -233,7 +233,7 @@ def test_the_control_api_arms_faults_and_counts_messages(
             control.statements()
         )
         connection.close()
-    kept = [json.loads(line) for line in statements.read_text().splitlines()]
+    kept = [json.loads(line) for line in statements.read_text("utf-8").splitlines()]
     assert "CREATE TABLE faulty (id int)" in {line["sql"] for line in kept}
 
 

@@ -15,7 +15,7 @@ from sqlserver_standin.procedures import _HANDLERS, Procedures
 from sqlserver_standin.tds.encode import TYPE_NAMES
 from sqlserver_standin.tds.tokens import Token
 
-README = (Path(__file__).parent.parent.parent / "sqlserver_standin" / "README.md").read_text()
+README = (Path(__file__).parent.parent.parent / "sqlserver_standin" / "README.md").read_text("utf-8")
 
 
 def after(sentence: str) -> set[str]:
