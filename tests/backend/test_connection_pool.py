@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -95,7 +96,15 @@ def test_a_session_that_died_idle_is_replaced_unseen(engine: Echo, make: Any) ->
     assert len(second.pool) == 1
 
 
-def test_a_session_whose_answer_was_interrupted_is_not_given_on(make: Any) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as Python takes it; a shell's background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_session_whose_answer_was_interrupted_is_not_given_on(make: Any, interruptible: None) -> None:
     alias = make()
     session = session_of(alias)
     with pytest.raises(KeyboardInterrupt), alias.wrap_database_errors:
