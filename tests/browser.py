@@ -15,21 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import (
-    DetachedShadowRootException,
-    ElementClickInterceptedException,
-    ElementNotInteractableException,
-    JavascriptException,
-    MoveTargetOutOfBoundsException,
-    NoSuchElementException,
-    NoSuchShadowRootException,
-    StaleElementReferenceException,
-    WebDriverException,
-)
+from selenium.common import exceptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from urllib3.exceptions import HTTPError
 
 SCREENSHOTS = Path(__file__).resolve().parent.parent / "var" / "screenshots"
 """Where the screenshots stay after the run."""
@@ -52,16 +43,19 @@ PATIENCE = 60.0
 """Seconds that a page may take to come to what a test expects of it."""
 
 NOT_YET = (
-    DetachedShadowRootException,
-    ElementClickInterceptedException,
-    ElementNotInteractableException,
-    JavascriptException,
-    MoveTargetOutOfBoundsException,
-    NoSuchElementException,
-    NoSuchShadowRootException,
-    StaleElementReferenceException,
+    exceptions.DetachedShadowRootException,
+    exceptions.ElementClickInterceptedException,
+    exceptions.ElementNotInteractableException,
+    exceptions.JavascriptException,
+    exceptions.MoveTargetOutOfBoundsException,
+    exceptions.NoSuchElementException,
+    exceptions.NoSuchShadowRootException,
+    exceptions.StaleElementReferenceException,
 )
 """What WebDriver says when it did nothing: the element isn't there (yet, or any more), or something lies before it."""
+
+GONE = (exceptions.WebDriverException, HTTPError, OSError)
+"""What is raised where the browser, its driver or the connection to it is gone."""
 
 WATCH_POLICY = """
 window.violations = [];
@@ -111,7 +105,7 @@ def _start(profiles: Path, width: int, height: int) -> webdriver.Chrome:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         try:
             return webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        except WebDriverException:
+        except GONE:
             if attempt == STARTS:
                 raise
     raise AssertionError("unreachable")
@@ -128,7 +122,7 @@ def lasting_chromium(width: int, height: int) -> Iterator[Callable[[], webdriver
             if driver is not None:
                 try:
                     driver.execute_script("return 1")
-                except Exception:  # of WebDriver, or of the connection to it
+                except GONE:
                     running.close()
                     driver = None
             if driver is None:

@@ -57,7 +57,9 @@ def test_statements_are_kept_with_the_app_whose_test_sent_them_first(tmp_path: P
         ],
     )
     assert (tmp_path / "setup.jsonl").read_text("utf-8") == '{"sql": "SELECT 1", "label": ""}\n'
-    assert (tmp_path / "basic.jsonl").read_text("utf-8") == '{"sql": "SELECT 2", "label": "basic.tests.A.test"}\n'
+    assert (tmp_path / "basic.jsonl").read_text(
+        "utf-8"
+    ) == '{"sql": "SELECT 2", "label": "basic.tests.A.test"}\n'
 
 
 def test_an_old_python_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
