@@ -6,11 +6,13 @@ a touch waits until the element takes it, and a browser that did not start is st
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,9 @@ def chromium(width: int = 1360, height: int = 900, *, dark: bool = False) -> Ite
             yield driver
         finally:
             driver.quit()
+            # A driver that died has left its browser behind.
+            with suppress(ProcessLookupError):
+                os.kill(driver.capabilities["goog:processID"], signal.SIGKILL)
 
 
 def _start(profiles: Path, width: int, height: int) -> webdriver.Chrome:
