@@ -355,13 +355,12 @@ class DataStatements:
         session = self._session
         columns = []
         seen: set[str] = set()
-        for position, column in enumerate(translation.columns, 1):
+        for column in translation.columns:
             if not column.name:
                 raise sql_error(1038)
             if column.name.lower() in seen:
                 raise sql_error(2705, column.name, translation.into[-1])
             seen.add(column.name.lower())
-            del position
             columns.append(
                 st.ColumnDefinition(
                     column.name, column.type, column.nullable, (1, 1) if column.identity else None

@@ -215,17 +215,17 @@ class Failures:
     def _new_foreign_key(self, error: PostgresError, command: str) -> SqlError:
         detail = re.search(r'is not present in table "(.*)"', error.detail)
         table = detail[1] if detail else error.table
-        name = self._name_in(error.sql, error.constraint)
         referenced = re.search(r'REFERENCES "([^"]*)"\."[^"]*" \("([^",]*)"\)', error.sql)
         schema, where = ("dbo", "") if referenced is None else (referenced[1], f", column '{referenced[2]}'")
         return sql_error(
-            547, command.upper(), "FOREIGN KEY", name, self._session.database, f"{schema}.{table}", where
+            547,
+            command.upper(),
+            "FOREIGN KEY",
+            error.constraint,
+            self._session.database,
+            f"{schema}.{table}",
+            where,
         )
-
-    @staticmethod
-    def _name_in(sql: str, constraint: str) -> str:
-        del sql
-        return constraint
 
     def check(self, error: PostgresError, command: str) -> SqlError:
         """547 for a CHECK constraint."""

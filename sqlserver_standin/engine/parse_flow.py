@@ -8,6 +8,7 @@ from sqlserver_standin.engine import statements as st
 from sqlserver_standin.engine.parse_tables import TableParser
 from sqlserver_standin.errors import sql_error, unsupported
 from sqlserver_standin.tsql import syntax as ast
+from sqlserver_standin.tsql.parse_queries import ASSIGNMENTS
 from sqlserver_standin.tsql.types import with_default_length
 
 _TRANSACTION_WORDS = ("TRAN", "TRANSACTION")
@@ -203,17 +204,7 @@ class FlowParser(TableParser):
         token = self.token
         if token.kind == "variable":
             self.next()
-            if self.token.kind != "op" or self.token.value not in (
-                "=",
-                "+=",
-                "-=",
-                "*=",
-                "/=",
-                "%=",
-                "&=",
-                "|=",
-                "^=",
-            ):
+            if self.token.kind != "op" or self.token.value not in ASSIGNMENTS:
                 self.fail()
             operator = self.next().value
             return st.SetVariable(token.value, operator, self.expression())

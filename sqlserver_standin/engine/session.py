@@ -187,6 +187,7 @@ class Session:
         self._local_schema_version = 0
         self._link_version: Hashable = None
         self._lock_timeout_dirty = False
+        self._schema_touched = False
         self._cancelled = threading.Event()
         self._cancelling = threading.Condition()
         self._killed = False
@@ -632,8 +633,6 @@ class Session:
         if self._schema_touched:
             self._schema_touched = False
             self.schema_changed()
-
-    _schema_touched = False
 
     def schema_touched(self) -> None:
         """Data definition in an open transaction."""

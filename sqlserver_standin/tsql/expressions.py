@@ -745,9 +745,7 @@ class ExpressionTranslator:
             case ast.IsNull():
                 operand = self.value(node.operand)
                 negation = " NOT" if node.negated else ""
-                if family(operand.type) == "datetimeoffset":
-                    # A composite value IS NOT NULL only when all its fields are set; they always are.
-                    return f"({operand.sql} IS{negation} NULL)"
+                # A composite value (datetimeoffset) IS NOT NULL only when all its fields are set; they always are.
                 return f"({operand.sql} IS{negation} NULL)"
             case ast.InList():
                 return self._in_list(node)
