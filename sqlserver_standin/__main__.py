@@ -30,9 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: stop.set())
+    stopped, stop = _stop_signals()
     try:
         # First of all: a taken port is known before a database is made.
         listener = listen(options.host, options.port)
@@ -62,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         if options.exit_with_parent:
             threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
-        stop.wait()
+        os.read(stopped, 1)
         server.stop()
         journal.save()
     finally:
@@ -83,11 +81,25 @@ def _most_sessions() -> int:
     return MOST_SESSIONS
 
 
-def _wait_for_parent(stop: threading.Event) -> None:
+def _stop_signals() -> tuple[int, int]:
+    """A pipe that gets a byte when the process shall stop: the end to read, the end to write.
+
+    The kernel may give a signal to any thread, and Python's own handlers wait until the main thread runs. What writes
+    to the pipe runs at once, in that thread.
+    """
+    stopped, stop = os.pipe()
+    os.set_blocking(stop, False)
+    signal.set_wakeup_fd(stop, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    return stopped, stop
+
+
+def _wait_for_parent(stop: int) -> None:
     """The parent holds the other end of stdin: the read ends when it closes it, or dies."""
     while os.read(sys.stdin.fileno(), 4096):
         pass
-    stop.set()
+    os.write(stop, b"\0")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 import socket
@@ -102,6 +103,14 @@ def test_a_signal_stops_it_and_its_postgresql(process: subprocess.Popen[str], nu
     assert gone(processes)
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have numbers of their own on Linux")
+def test_a_signal_that_another_thread_gets_stops_it(process: subprocess.Popen[str]) -> None:
+    port_of(process)
+    others = [thread.id for thread in psutil.Process(process.pid).threads() if thread.id != process.pid]
+    assert ctypes.CDLL(None).tgkill(process.pid, others[0], signal.SIGTERM) == 0
+    assert process.wait(60) == 0
 
 
 def test_nothing_outlives_it_when_it_is_killed(process: subprocess.Popen[str]) -> None:
