@@ -110,8 +110,10 @@ def _label_statements(request: pytest.FixtureRequest) -> None:
             running.standin.control.label(request.node.nodeid)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run a failed browser test once more, named in the summary: Chromium itself may crash or stall."""
+    if not config.pluginmanager.hasplugin("rerunfailures"):
+        return
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.flaky(reruns=1))
