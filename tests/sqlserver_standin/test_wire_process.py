@@ -107,7 +107,7 @@ def test_a_signal_stops_it_and_its_postgresql(process: subprocess.Popen[str], nu
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have numbers of their own on Linux")
 def test_a_signal_that_another_thread_gets_stops_it(process: subprocess.Popen[str]) -> None:
-    port_of(process)
+    connect(port_of(process), "Secret_1!").execute("SELECT 1").fetchall()
     others = [thread.id for thread in psutil.Process(process.pid).threads() if thread.id != process.pid]
     assert ctypes.CDLL(None).tgkill(process.pid, others[0], signal.SIGTERM) == 0
     assert process.wait(60) == 0
