@@ -1,4 +1,4 @@
-"""Aggregate and window functions."""
+"""Aggregate functions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS, descendants
-from sqlserver_standin.tsql.parse_tokens import unsupported
-from sqlserver_standin.tsql.queries import QueryTranslator, _ordered
+from sqlserver_standin.tsql.ordering import ordered
+from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.types import BIGINT, FLOAT, INT, describe, family, is_string, pg_type
 from sqlserver_standin.tsql.values import Value, string
+from sqlserver_standin.tsql.windows import over
 from sqlserver_standin.types import MAX, SqlType
 
 
@@ -78,7 +79,7 @@ def _window(work: QueryTranslator, node: ast.Call) -> str:
         return ""
     if node.distinct:
         raise SqlError(10759, "Use of DISTINCT is not allowed with the OVER clause.", severity=15)
-    return work.over(node)
+    return over(work, node)
 
 
 def _distinct(node: ast.Call) -> str:
@@ -210,7 +211,7 @@ def _string_agg(work: QueryTranslator, node: ast.Call) -> Value:
             items = []
             for item in node.within_group:
                 key = work.value(item.expression)
-                items.append(_ordered(key.sql, item.descending, key.nullable))
+                items.append(ordered(key.sql, item.descending, key.nullable))
         order = " ORDER BY " + ", ".join(items)
     unicode = types.is_unicode(value.type)
     length = MAX if value.type.length == MAX else (4000 if unicode else 8000)
@@ -247,70 +248,3 @@ def _grouping(work: QueryTranslator, node: ast.Call) -> Value:
 
 
 FUNCTIONS["GROUPING"] = FUNCTIONS["GROUPING_ID"] = _grouping
-
-
-# -- window functions ----------------------------------------------------------------------------------------
-
-
-def _ranking(function: str, result: SqlType) -> Callable[[QueryTranslator, ast.Call], Value]:
-    def translate(work: QueryTranslator, node: ast.Call) -> Value:
-        work.check_arity(node, 0)
-        over = work.over(node, order_needed=True, frame_allowed=False)
-        return Value(f"({function}(){over})", result, nullable=False)
-
-    return translate
-
-
-FUNCTIONS["ROW_NUMBER"] = _ranking("row_number", BIGINT)
-FUNCTIONS["RANK"] = _ranking("rank", BIGINT)
-FUNCTIONS["DENSE_RANK"] = _ranking("dense_rank", BIGINT)
-FUNCTIONS["PERCENT_RANK"] = _ranking("percent_rank", FLOAT)
-FUNCTIONS["CUME_DIST"] = _ranking("cume_dist", FLOAT)
-
-
-def _ntile(work: QueryTranslator, node: ast.Call) -> Value:
-    (buckets,) = work.arguments(node, 1)
-    number = convert(buckets, INT)
-    return Value(
-        f"(ntile({number.sql}){work.over(node, order_needed=True, frame_allowed=False)})::int8",
-        BIGINT,
-        nullable=False,
-    )
-
-
-FUNCTIONS["NTILE"] = _ntile
-
-
-def _neighbour(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
-    def translate(work: QueryTranslator, node: ast.Call) -> Value:
-        values = work.arguments(node, 1, 3)
-        if node.options == ("IGNORE NULLS",):
-            raise unsupported(f"{node.name} … IGNORE NULLS")
-        value = values[0]
-        arguments = [value.sql]
-        if len(values) > 1:
-            arguments.append(convert(values[1], INT).sql)
-        if len(values) > 2:
-            arguments.append(convert(values[2], value.type).sql)
-        over = work.over(node, order_needed=True, frame_allowed=False)
-        return Value(f"({function}({','.join(arguments)}){over})", value.type)
-
-    return translate
-
-
-FUNCTIONS["LAG"] = _neighbour("lag")
-FUNCTIONS["LEAD"] = _neighbour("lead")
-
-
-def _edge(function: str) -> Callable[[QueryTranslator, ast.Call], Value]:
-    def translate(work: QueryTranslator, node: ast.Call) -> Value:
-        (value,) = work.arguments(node, 1)
-        if node.options == ("IGNORE NULLS",):
-            raise unsupported(f"{node.name} … IGNORE NULLS")
-        return Value(f"({function}({value.sql}){work.over(node, order_needed=True)})", value.type)
-
-    return translate
-
-
-FUNCTIONS["FIRST_VALUE"] = _edge("first_value")
-FUNCTIONS["LAST_VALUE"] = _edge("last_value")

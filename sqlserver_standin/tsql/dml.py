@@ -10,8 +10,10 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import assign
 from sqlserver_standin.tsql.expressions import descendants
+from sqlserver_standin.tsql.outputs import Output
 from sqlserver_standin.tsql.parse_tokens import unsupported
-from sqlserver_standin.tsql.queries import Output, QueryTranslator
+from sqlserver_standin.tsql.queries import QueryTranslator
+from sqlserver_standin.tsql.row_locks import lock_clause
 from sqlserver_standin.tsql.scope import Relation, Scope, table_relation
 from sqlserver_standin.tsql.table_functions import Columns, table_function
 from sqlserver_standin.tsql.values import Value, identifier, string
@@ -327,7 +329,7 @@ class DataTranslator(QueryTranslator):
             outer.append(
                 Relation(relation.name, tuple(columns), relation.schema, relation.table, relation.alias_given)
             )
-        lock = self._lock_clause() or f" FOR UPDATE OF {inner_alias}"
+        lock = lock_clause(self.state.locks) or f" FOR UPDATE OF {inner_alias}"
         sql = f"(SELECT {', '.join(listed)} FROM {from_sql}{where_sql}{limit}{lock}) AS found"
         alias = self.pg_alias(f"{table.name}_target")
         self.scope = Scope(None, outer)

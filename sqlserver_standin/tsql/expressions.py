@@ -12,6 +12,7 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql import types
 from sqlserver_standin.tsql.conversions import convert
+from sqlserver_standin.tsql.ordering import UNSORTABLE, not_sortable
 from sqlserver_standin.tsql.parse_tokens import unsupported
 from sqlserver_standin.tsql.regular_expressions import regexp_like
 from sqlserver_standin.tsql.scope import Scope
@@ -46,7 +47,6 @@ REFUSED_FUNCTIONS = frozenset(
 )
 """Functions of SQL Server 2022 that the stand-in knows by name only."""
 
-_NO_COMPARISON = frozenset(("text", "ntext", "image", "xml", "json"))
 _OPERATOR_NAMES = {
     "+": "add",
     "-": "subtract",
@@ -381,7 +381,7 @@ class ExpressionTranslator:
                 f"{_OPERATOR_NAMES[operator]} operator.",
             )
         for operand in (left, right):
-            if family(operand.type) in ("uuid", "xml", "variant") or operand.type.name in _NO_COMPARISON:
+            if family(operand.type) in ("uuid", "xml", "variant") or operand.type.name in UNSORTABLE:
                 other = right if operand is left else left
                 if family(other.type) == family(operand.type):
                     raise SqlError(
@@ -792,7 +792,7 @@ class ExpressionTranslator:
         if right.null:
             return left, as_null(right, left.type)
         for value in (left, right):
-            if value.type.name in _NO_COMPARISON:
+            if value.type.name in UNSORTABLE:
                 if value.type.name == "xml":
                     raise not_sortable(value.type)
                 raise SqlError(
@@ -864,26 +864,6 @@ class ExpressionTranslator:
                 f"sys.like_regex(sys.fold_{fold}({pattern.text}),{escape})",
             )
         return f"({text} {'!~' if node.negated else '~'} {regex})"
-
-
-def not_sortable(data_type: SqlType) -> SqlError:
-    """A value of a type without an order is compared, sorted by or grouped by."""
-    match data_type.name:
-        case "xml":
-            return SqlError(
-                305,
-                "The XML data type cannot be compared or sorted, except when using the IS NULL operator.",
-            )
-        case "json":
-            return SqlError(
-                13636,
-                "The JSON data type cannot be compared or sorted, except when using the IS NULL operator.",
-            )
-    return SqlError(
-        306,
-        "The text, ntext, and image data types cannot be compared or sorted, except when using IS NULL or LIKE "
-        "operator.",
-    )
 
 
 def _decimal_constant(text: str) -> Value:

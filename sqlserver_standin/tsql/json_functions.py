@@ -11,6 +11,7 @@ from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.expressions import FUNCTIONS
+from sqlserver_standin.tsql.for_json import json_value
 from sqlserver_standin.tsql.queries import QueryTranslator
 from sqlserver_standin.tsql.text_functions import as_string
 from sqlserver_standin.tsql.types import INT, JSON, NVARCHAR_MAX, describe, family, is_string
@@ -103,7 +104,7 @@ def _member(work: QueryTranslator, node: ast.Node, value: Value) -> str:
         return f"{value.text}::json"
     if family(value.type) == "json":
         return f"{value.sql}::json"
-    return work.json_value(value)
+    return json_value(value)
 
 
 def _json_object(work: QueryTranslator, node: ast.Call) -> Value:

@@ -11,15 +11,16 @@ import sqlserver_standin.tsql.date_functions
 import sqlserver_standin.tsql.json_functions
 import sqlserver_standin.tsql.number_functions
 import sqlserver_standin.tsql.other_functions
-import sqlserver_standin.tsql.text_functions  # noqa: F401  (each fills expressions.FUNCTIONS)
+import sqlserver_standin.tsql.text_functions
+import sqlserver_standin.tsql.windows  # noqa: F401  (each fills expressions.FUNCTIONS)
 from sqlserver_standin.engine.catalog import Catalog, Table
 from sqlserver_standin.events import Column, SqlError
 from sqlserver_standin.tsql import syntax as ast
 from sqlserver_standin.tsql.conversions import convert
 from sqlserver_standin.tsql.dml import DataTranslator, Modified
 from sqlserver_standin.tsql.expressions import Context, descendants
+from sqlserver_standin.tsql.outputs import Output, Translated
 from sqlserver_standin.tsql.parse_tokens import unsupported
-from sqlserver_standin.tsql.queries import Output, Translated
 from sqlserver_standin.tsql.scope import Scope, table_relation
 from sqlserver_standin.types import SqlType
 
