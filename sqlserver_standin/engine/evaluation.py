@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlserver_standin.engine import values
 from sqlserver_standin.engine.binding import fails_to_compile
 from sqlserver_standin.engine.frame import Frame
+from sqlserver_standin.engine.system_values import identity_value, system_value
 from sqlserver_standin.errors import sql_error
 from sqlserver_standin.events import SqlError
 from sqlserver_standin.tsql import syntax as ast
@@ -83,11 +84,11 @@ class Evaluator:
             if name in frame.values:
                 value = frame.values[name]
             elif name == "scope_identity()":
-                value = self._session.identity_value(frame.scope.identity_sequence)
+                value = identity_value(self._session, frame.scope.identity_sequence)
             elif name.startswith("update("):
                 value = name[len("update(") : -1] in frame.updated
             else:
-                value = self._session.system_value(name)
+                value = system_value(self._session, name)
             data, data_format = values.encode(value)
             encoded.append(data)
             formats.append(data_format)
