@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mssql.showplan import Comparison, Finding, Operator, Plan, Statement, findings
-from mssql.showplan.wording import kilobytes, milliseconds, number, operator_label, percent, shorten
+from mssql.showplan.wording import counted, kilobytes, milliseconds, number, operator_label, percent, shorten
 
 from . import store
 from .signing import sign
@@ -108,7 +108,7 @@ def _operator(operator: Operator, position: int, total_cost: float) -> Context:
     facts = [
         (
             "Estimated rows",
-            f"{number(operator.estimate_rows)} × {number(operator.estimated_executions)} executions",
+            f"{number(operator.estimate_rows)} × {counted(operator.estimated_executions, 'execution')}",
         ),
         ("Estimated cost", f"{operator.cost:.6g} ({percent(min(1.0, operator.cost / total_cost))})"),
         ("… with its inputs", f"{operator.subtree_cost:.6g}"),

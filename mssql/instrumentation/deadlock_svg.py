@@ -201,7 +201,7 @@ def _lock_lines(resource: Resource) -> list[str]:
     if resource.object_name:
         lines.append(_shorten(resource.object_name, 30, end=True))
     if resource.index_name:
-        lines.append(_shorten(f"index {resource.index_name}", 34))
+        lines.append(_shorten(f"index {resource.index_name}", 32))
     elif wait_type := resource.attributes.get("WaitType"):
         lines.append(_shorten(wait_type, 34))
     return lines

@@ -7,7 +7,7 @@ from math import log10
 
 from .findings import Finding, Severity, findings
 from .model import Operator, Plan, Statement
-from .wording import kilobytes, milliseconds, number, operator_label, percent, shorten
+from .wording import counted, kilobytes, milliseconds, number, operator_label, percent, shorten
 
 # Everything is set by presentation attributes: they work under a Content Security Policy that allows no inline
 # style, and the page's own style sheet overrides them by class (sp-…).
@@ -310,8 +310,8 @@ def _bar(css_class: str, x: int, y: int, share: float, colour: str) -> str:
 def _facts_line(operator: Operator) -> str:
     actual = operator.actual_rows
     if actual is None:
-        return f"≈ {number(operator.estimate_rows_total)} rows"
-    rows = f"{number(actual)} of {number(operator.estimate_rows_total)} rows"
+        return f"≈ {counted(operator.estimate_rows_total, 'row')}"
+    rows = f"{number(actual)} of {counted(operator.estimate_rows_total, 'row')}"
     elapsed = operator.self_elapsed_ms
     return rows if elapsed is None else f"{rows} · {milliseconds(elapsed)}"
 
@@ -391,11 +391,11 @@ def _tooltip(
         f"Estimated cost: {operator.cost:.6g} ({percent(cost_share)}), subtree {operator.subtree_cost:.6g}"
     )
     lines.append(
-        f"Estimated rows: {number(operator.estimate_rows)} × {number(operator.estimated_executions)} executions"
+        f"Estimated rows: {number(operator.estimate_rows)} × {counted(operator.estimated_executions, 'execution')}"
     )
     if operator.has_run:
         lines.append(
-            f"Actual rows: {number(operator.actual_rows)} in {number(operator.executions)} executions"
+            f"Actual rows: {number(operator.actual_rows)} in {counted(operator.executions, 'execution')}"
         )
         if operator.actual_rows_read is not None:
             lines.append(f"Rows read: {number(operator.actual_rows_read)}")

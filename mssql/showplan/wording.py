@@ -18,6 +18,12 @@ def number(value: float | None) -> str:
     return f"{value:.2g}" if size < 1 else f"{value:,.1f}"
 
 
+def counted(value: float | None, unit: str) -> str:
+    """1 row · 12 rows · 56.7K rows."""
+    text = number(value)
+    return f"{text} {unit}" if text == "1" else f"{text} {unit}s"
+
+
 def milliseconds(value: float | None) -> str:
     """3 ms · 1.25 s · 2 min 5 s."""
     if value is None:
