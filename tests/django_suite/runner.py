@@ -13,6 +13,7 @@ from typing import Any
 import django
 from django.db import connection, router
 from django.test.runner import DiscoverRunner
+from django.test.signals import setting_changed
 
 from sqlserver_standin.control import Control
 from tests.django_suite.router import Router
@@ -78,6 +79,12 @@ def _control() -> Control | None:
     return control
 
 
+def _keep_router(*, setting: str, value: object = None, **_: Any) -> None:
+    """Put the router back when a test gives DATABASE_ROUTERS back: Django then reads the setting, which lacks it."""
+    if setting == "DATABASE_ROUTERS" and not value:
+        router.routers = [*router.routers, Router()]
+
+
 class RecordingRunner(DiscoverRunner):
     def get_resultclass(self) -> type[unittest.TextTestResult]:
         return _recording(super().get_resultclass() or unittest.TextTestResult)
@@ -85,6 +92,7 @@ class RecordingRunner(DiscoverRunner):
     def setup_databases(self, **kwargs: Any) -> Any:
         # Not in DATABASE_ROUTERS: some of Django's checks are milder where that has entries.
         router.routers = [*router.routers, Router()]
+        setting_changed.connect(_keep_router)
         return super().setup_databases(**kwargs)
 
     def run_suite(self, suite: Any, **kwargs: Any) -> Any:
