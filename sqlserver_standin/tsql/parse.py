@@ -127,6 +127,8 @@ class Parser(QueryParser):
                 column = self.object_name()
         else:
             column = self.object_name()
+            if column[1:] and column[-1] == "modify" and self.at("("):
+                raise unsupported("method modify()", self.token.line)
         if self.token.value not in ASSIGNMENTS or self.token.kind != "op":
             self.fail()
         operator = self.next().value
