@@ -69,8 +69,30 @@ def test_an_old_python_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     monkeypatch.setattr(run, "NEWEST_PYTHON", (3, 99))
-    with pytest.raises(SystemExit, match=r"Neither PATH nor .* has python3\.99\. Install one"):
+    with pytest.raises(SystemExit, match=r"Neither PATH nor .* has python3\.99 .* Install one"):
         run.environment("6.1")
+
+
+def test_a_python_that_miscounts_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interpreter(folder: str, version: str) -> Path:
+        path = tmp_path / folder / "python3.99"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\necho {version}\n", encoding="utf-8")
+        path.chmod(0o755)
+        return path
+
+    monkeypatch.setitem(run.VERSIONS, "6.1", (3, 99))
+    monkeypatch.setattr(run, "NEWEST_PYTHON", (3, 99))
+    monkeypatch.setattr(run, "MISCOUNTING_PYTHON", (3, 99, 1))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    miscounting = interpreter("path", "3 99 1")
+    with pytest.raises(SystemExit, match=r"Neither PATH nor"):
+        run.environment("6.1")
+    with pytest.raises(SystemExit, match=r"Python 3\.99\.1 .* takes skipped tests for others"):
+        run.environment("6.1", str(miscounting))
+    good = interpreter("versions/3.99.2/bin", "3 99 2")
+    assert run._find_python((3, 99)) == good
 
 
 def test_skips_by_flag_are_told_from_others() -> None:
