@@ -159,9 +159,9 @@ class Control:
 
     # -- what clients sent -----------------------------------------------------------------------------------
 
-    def label(self, test: str) -> None:
-        """Name the origin of the statements that follow."""
-        self._ask("label", text=test)
+    def label(self, test: str, process: int | None = None) -> None:
+        """Name the origin of the statements that follow: of those of one client process, where it is given."""
+        self._ask("label", text=test, process=process)
 
     def statements(self) -> list[dict[str, Any]]:
         """Every distinct statement so far: kind, sql, parameters, label."""

@@ -45,6 +45,7 @@ class Dialogue:
         self._line = line
         self._packet_size = admission.packet_size
         self._application = admission.application
+        self._process = admission.process
         self._procedures = admission.procedures
         self._execution = admission.execution
         self._attention = False
@@ -122,7 +123,7 @@ class Dialogue:
     def _answer_batch(self, response: Response, sql: str) -> None:
         self._record("batch", sql)
         if self._server.journal.enabled:
-            self._server.journal.statement("batch", sql)
+            self._server.journal.statement("batch", sql, process=self._process)
 
         def work() -> None:
             response.statements(self.session.execute(sql), Token.DONE)
@@ -144,7 +145,9 @@ class Dialogue:
         self._record(f"rpc:{first.procedure}", first.sql, len(calls))
         if self._server.journal.enabled:
             for description in map(procedures.describe, calls):
-                self._server.journal.statement("rpc", description.sql, description.declared)
+                self._server.journal.statement(
+                    "rpc", description.sql, description.declared, process=self._process
+                )
 
         def work() -> None:
             for call in calls:

@@ -54,6 +54,8 @@ class Admission:
     session: Session
     packet_size: int
     application: str
+    process: int
+    """The client's, as it says."""
     mars: bool
     procedures: Procedures
     execution: threading.Lock
@@ -98,7 +100,13 @@ class Handshake:
             raise
         self._transport.socket.settimeout(None)
         return Admission(
-            session, packet_size, login.application_name, prelogin.mars, Procedures(session), threading.Lock()
+            session,
+            packet_size,
+            login.application_name,
+            login.client_pid,
+            prelogin.mars,
+            Procedures(session),
+            threading.Lock(),
         )
 
     def _read(self, expected: PacketType) -> bytes:

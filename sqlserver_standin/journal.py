@@ -43,7 +43,7 @@ class Journal:
         self._file = statements_file
         self._controlled = controlled
         self._lock = threading.Lock()
-        self._label = ""
+        self._labels: dict[int | None, str] = {}
         self._statements: dict[tuple[str, str, str], SentStatement] = {}
         self._messages: deque[SentMessage] = deque(maxlen=_TRANSCRIPT_LENGTH)
         self._message_count = 0
@@ -52,15 +52,17 @@ class Journal:
     def from_environment(cls, *, controlled: bool) -> Journal:
         return cls(statements_file=os.environ.get(STATEMENTS_VARIABLE), controlled=controlled)
 
-    def label(self, text: str) -> None:
-        """Name the origin (a test) of the statements that come from now on."""
-        self._label = text
+    def label(self, text: str, process: int | None = None) -> None:
+        """Name the origin (a test) of the statements that come from now on: from the client process of this number,
+        or from all that have no label of their own."""
+        self._labels[process] = text
 
-    def statement(self, kind: str, sql: str, parameters: str = "") -> None:
+    def statement(self, kind: str, sql: str, parameters: str = "", *, process: int | None = None) -> None:
         key = (kind, sql, parameters)
         if key not in self._statements:
+            label = self._labels.get(process) or self._labels.get(None, "")
             with self._lock:
-                self._statements.setdefault(key, SentStatement(kind, sql, parameters, self._label))
+                self._statements.setdefault(key, SentStatement(kind, sql, parameters, label))
 
     def message(self, message: SentMessage) -> None:
         if self._controlled:

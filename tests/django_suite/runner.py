@@ -12,7 +12,7 @@ from typing import Any
 
 import django
 from django.db import connection, router
-from django.test.runner import DiscoverRunner
+from django.test.runner import DiscoverRunner, ParallelTestSuite, RemoteTestResult, RemoteTestRunner
 from django.test.signals import setting_changed
 
 from sqlserver_standin.control import Control
@@ -29,8 +29,7 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
 
         def startTest(self, test: unittest.TestCase) -> None:
             super().startTest(test)
-            if (control := _control()) is not None:
-                control.label(test.id())
+            _announce(test)
 
         def _note(self, test: unittest.TestCase, outcome: str, detail: str = "") -> None:
             self.outcomes.setdefault(test.id(), {"outcome": outcome, "detail": detail})
@@ -68,15 +67,37 @@ def _recording(base: type[unittest.TextTestResult]) -> type[unittest.TextTestRes
     return RecordingResult
 
 
+def _announce(test: unittest.TestCase) -> None:
+    """Tell the stand-in which test begins in this process, so that its statements bear the test's name."""
+    if (control := _control(os.getpid())) is not None:
+        control.label(test.id(), os.getpid())
+
+
 @cache
-def _control() -> Control | None:
-    """Return the line to the stand-in on which each test is announced, so that its statements bear its name."""
+def _control(process: int) -> Control | None:
+    """Return the line of this process to the stand-in; None on another server."""
     port = os.environ.get("STANDIN_CONTROL_PORT")
     if port is None:
         return None
     control = Control(int(port))
     atexit.register(control.close)
     return control
+
+
+class AnnouncingResult(RemoteTestResult):
+    """What a process of several keeps of its tests until it gives them to the first, which then sees them start."""
+
+    def startTest(self, test: unittest.TestCase) -> None:
+        super().startTest(test)
+        _announce(test)
+
+
+class AnnouncingTestRunner(RemoteTestRunner):
+    resultclass = AnnouncingResult
+
+
+class AnnouncingTestSuite(ParallelTestSuite):
+    runner_class = AnnouncingTestRunner
 
 
 def _keep_router(*, setting: str, value: object = None, **_: Any) -> None:
@@ -86,6 +107,8 @@ def _keep_router(*, setting: str, value: object = None, **_: Any) -> None:
 
 
 class RecordingRunner(DiscoverRunner):
+    parallel_test_suite = AnnouncingTestSuite
+
     def get_resultclass(self) -> type[unittest.TextTestResult]:
         return _recording(super().get_resultclass() or unittest.TextTestResult)
 

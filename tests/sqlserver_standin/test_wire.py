@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import socket
 import struct
 import time
@@ -765,6 +766,16 @@ class TestJournal:
             {"kind": "rpc", "sql": "journal @P1", "parameters": "@P1 nvarchar(6)", "label": "first"},
             {"kind": "batch", "sql": "journalled batch", "parameters": "", "label": "second"},
         ]
+
+    def test_a_label_may_be_for_one_client_process(self, echo: Server, connection: Any) -> None:
+        echo.journal.label("for all")
+        echo.journal.label("elsewhere", os.getpid() + 1)
+        connection.execute("labelled for all")
+        echo.journal.label("here", os.getpid())
+        connection.execute("labelled here")
+        kept = {item["sql"]: item["label"] for item in echo.journal.statements()}
+        assert kept["labelled for all"] == "for all"
+        assert kept["labelled here"] == "here"
 
     def test_each_statement_is_a_line_of_the_file(self, tmp_path: Path) -> None:
         texts = ["SELECT N'a line\u2028 and another\u0085'", "SELECT N'half of a character: \ud83d'"]
